@@ -1,0 +1,165 @@
+"""Fitted coefficients: what keeps real systems below their datasheets.
+
+Read from ``data/coefficients/*.toml``, written by :mod:`cpi_model.studies.calibrate`. A chip
+without measurements borrows from its generation, a generation without them from the default.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from cpi_model.catalog import data_folder
+from cpi_model.schema import Accelerator, Precision, Share, Sourced, Strict
+
+Efficiency = Annotated[float, Field(gt=0, le=1)]
+Time = Annotated[float, Field(ge=0)]
+
+
+class ChipCoefficients(Strict):
+    """Of one generation of chips."""
+
+    compute_efficiency: dict[Precision, Efficiency]
+    """Share of the dense peak that saturated matrix multiplications reach."""
+    half_tokens: Annotated[float, Field(ge=0)]
+    """Tokens in a multiplication at which half of that is reached."""
+    attention_efficiency: Efficiency
+    """Share of the 16-bit peak that attention reaches."""
+    memory_efficiency: Efficiency
+    """Share of the bandwidth when reading weights."""
+    cache_efficiency: Efficiency
+    """Share of the bandwidth when reading keys and values."""
+    link_efficiency: Efficiency
+    """Share of the link bandwidth in collectives."""
+    collective_latency_us: Time
+    """Start of one collective."""
+    launch_factor: Annotated[float, Field(gt=0)] = 1.0
+    """Multiple of the engine's overheads (host and driver of this generation)."""
+    rows: int = Field(ge=0, default=0)
+    """Measured runs behind these figures."""
+
+
+class EngineCoefficients(Strict):
+    """Of one engine, for language models."""
+
+    layer_overhead_us: Time
+    """Per layer and step, launches included."""
+    step_overhead_us: Time
+    """Per step: scheduling, sampling, detokenising."""
+    sequence_overhead_us: Time
+    """Per step and running sequence."""
+    prefill_interference: Annotated[float, Field(ge=0, le=2)]
+    """Share of other prompts' time that delays decoding."""
+    ttft_prefill: Annotated[float, Field(ge=0)]
+    ttft_queue: Annotated[float, Field(ge=0)]
+    ttft_step: Annotated[float, Field(ge=0)]
+    rows: int = Field(ge=0, default=0)
+
+
+class SampleCoefficients(Strict):
+    """Of one class of models that are evaluated by the sample."""
+
+    compute_efficiency: Efficiency
+    """Share of the dense peak at large batches, before the chip's own factor."""
+    half_gflop: Annotated[float, Field(ge=0)]
+    """Work in one pass, per 100 TFLOP/s of peak, at which half of that is reached."""
+    memory_efficiency: Efficiency
+    gather_efficiency: Efficiency
+    batch_overhead_us: Time
+    """Per batch: pre-processing, transfer, launch."""
+    pass_overhead_us: Time
+    """Per sequential pass."""
+    latency_log_sd: Annotated[float, Field(ge=0)]
+    rows: int = Field(ge=0, default=0)
+
+
+class Residuals(Strict):
+    """Spread of ln(measured/predicted) of one class of runs, on the rows that were fitted."""
+
+    rows: int = Field(ge=0)
+    median_error: Annotated[float, Field(ge=0)]
+    """Median of |measured/predicted - 1|."""
+    p90_error: Annotated[float, Field(ge=0)]
+    p10_ratio: Annotated[float, Field(gt=0)]
+    """10th percentile of measured/predicted."""
+    p90_ratio: Annotated[float, Field(gt=0)]
+
+
+class Assumptions(Sourced):
+    """Figures that no run measured."""
+
+    workspace_gb: Time
+    """Memory per device for graphs, activations and buffers of an engine for language models."""
+    slow_link_gb_per_s: Annotated[float, Field(gt=0)]
+    """Network between servers, per device, one direction."""
+    unknown_link_gb_per_s: Annotated[float, Field(gt=0)]
+    """Link of a chip whose maker publishes none."""
+    ttft_log_sd: Time
+    latency_log_sd: Time
+    resident_activation_share: Share
+    """Memory held at a time over activations moved in a pass, models evaluated by the sample."""
+    idle_power_share: Share
+    """Idle over peak power where it is not measured."""
+    cpu_memory_gb: Annotated[float, Field(gt=0)]
+    """Memory of a CPU socket that is not part of an instance."""
+    ram_share_accelerated: Share
+    """Part of an accelerated instance's price that pays for RAM."""
+    accelerator_share: Share
+    """Part of it that pays for accelerators."""
+    device_memory_share: Share
+    """Part of an accelerator that is its memory."""
+    ram_share_cpu: Share
+    """Part of a CPU instance's price that pays for RAM."""
+
+
+class Coefficients(Strict):
+    """All fitted figures, with what they were fitted on."""
+
+    fitted_on: date
+    description: str
+    exponent: Annotated[float, Field(ge=1)]
+    """Of the smooth maximum between arithmetic and memory time."""
+    chips: dict[str, ChipCoefficients]
+    """By generation; ``default`` where there is none."""
+    engines: dict[str, EngineCoefficients]
+    samples: dict[str, SampleCoefficients]
+    """By model class."""
+    sample_chips: dict[str, Annotated[float, Field(gt=0)]]
+    """Factor on the sample efficiency by ``generation/precision``; 1 where there is none."""
+    residuals: dict[str, Residuals]
+    assumptions: Assumptions
+
+    def chip(self, accelerator: Accelerator) -> ChipCoefficients:
+        """Coefficients of a chip's generation, or of its kind, or the default."""
+        for name in (accelerator.generation, accelerator.kind, "default"):
+            if name in self.chips:
+                return self.chips[name]
+        raise KeyError(accelerator.generation)
+
+    def engine(self, name: str) -> EngineCoefficients:
+        """Coefficients of an engine, or the default."""
+        return self.engines.get(name, self.engines["default"])
+
+    def sample(self, model_class: str) -> SampleCoefficients:
+        """Coefficients of a class of models, or the default."""
+        return self.samples.get(model_class, self.samples["default"])
+
+
+def load(folder: Path | None = None) -> Coefficients:
+    """Read all files of coefficients into one object."""
+    merged: dict[str, object] = {}
+    for path in sorted(((folder or data_folder()) / "coefficients").glob("*.toml")):
+        with path.open("rb") as file:
+            merged |= tomllib.load(file)
+    return Coefficients.model_validate(merged)
+
+
+@cache
+def coefficients() -> Coefficients:
+    """The shipped coefficients, read once."""
+    return load()

@@ -1,0 +1,588 @@
+"""The whole model in reading order: Inputs in, Estimate out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+import numpy as np
+from scipy.special import ndtr
+
+from cpi_model.formulas import (
+    batching,
+    collectives,
+    energy,
+    pricing,
+    roofline,
+    transformer,
+)
+from cpi_model.inputs import Inputs
+from cpi_model.units import Flag, Numeric
+
+OBSTACLES: dict[str, float] = {
+    "weights_do_not_fit": 1.0,
+    "no_memory_for_one_request": 2.0,
+    "context_too_long": 4.0,
+    "load_above_capacity": 8.0,
+}
+"""Bits of ``Estimate.obstacles``."""
+
+BLOCK = 16384
+"""Configurations evaluated together: small enough for the intermediate arrays to stay in cache."""
+Z_95 = 1.6448536269514722
+"""95th percentile of the standard normal distribution."""
+ACTIVATION_BYTES = 2.0
+"""Activations cross links in 16 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a deployment costs and how fast it is; every field has the shape of the inputs.
+
+    Where a configuration cannot work, ``feasible`` is False, ``obstacles`` has a bit for each
+    reason (:data:`OBSTACLES`) and the figures are NaN.
+    """
+
+    feasible: Flag
+    obstacles: Numeric  # sum of the bits of OBSTACLES
+    # one replica, full
+    throughput: Numeric  # requests/s
+    output_tokens_per_s: Numeric  # 1/s
+    ttft: Numeric  # s, mean time to first token; the whole latency where there are no tokens
+    tpot: Numeric  # s, mean time per output token after the first; NaN where there are none
+    latency_mean: Numeric  # s
+    latency_p95: Numeric  # s
+    running: Numeric  # requests really in flight: concurrency, or what memory allows
+    max_concurrency: Numeric  # requests that memory allows
+    prefill_time: Numeric  # s to read one prompt
+    decode_step_time: Numeric  # s of one decode step
+    # where the step's time goes, for explanations: parts sum to decode_step_time (or batch time)
+    step_compute: Numeric  # s, arithmetic at the fitted efficiency
+    step_weights: Numeric  # s, reading weights
+    step_cache: Numeric  # s, attention over the cache
+    step_network: Numeric  # s, collectives
+    step_overhead: Numeric  # s, launches and scheduling
+    # memory of one device
+    weight_memory: Numeric  # B
+    cache_memory: Numeric  # B, at `running` requests
+    workspace_memory: Numeric  # B
+    usable_memory: Numeric  # B
+    # the deployment
+    replicas: Numeric  # mean number of production replicas paid for
+    peak_replicas: Numeric  # largest number
+    instances: Numeric  # instances paid for, production and not
+    utilisation: Numeric  # load over capacity of the production replicas
+    good_share: Numeric  # share of the successful requests that meet every limit
+    energy: Numeric  # J per successful inference
+    carbon: Numeric  # g per successful inference
+    # USD per successful inference, fully loaded
+    compute_cost: Numeric
+    memory_cost: Numeric
+    storage_cost: Numeric
+    network_cost: Numeric
+    orchestration_cost: Numeric
+    cost_per_inference: Numeric
+    # the same for one more request on a full replica
+    marginal_compute_cost: Numeric
+    marginal_memory_cost: Numeric
+    marginal_storage_cost: Numeric
+    marginal_network_cost: Numeric
+    marginal_orchestration_cost: Numeric
+    marginal_cost_per_inference: Numeric
+    cost_per_good_inference: Numeric  # USD, infinite when none is good
+    cost_rate: Numeric  # USD/s of the whole deployment
+    input_token_cost: Numeric  # USD per uncached input token
+    cached_token_cost: Numeric  # USD per cached input token; NaN where none is cached
+    output_token_cost: Numeric  # USD per output token
+
+
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """One full replica: the fields of :class:`Estimate` that do not depend on load or price."""
+
+    obstacles: Numeric
+    throughput: Numeric
+    output_tokens_per_s: Numeric
+    ttft: Numeric
+    tpot: Numeric
+    latency_mean: Numeric
+    latency_log_sd: Numeric
+    running: Numeric
+    max_concurrency: Numeric
+    prefill_time: Numeric
+    decode_step_time: Numeric
+    step_compute: Numeric
+    step_weights: Numeric
+    step_cache: Numeric
+    step_network: Numeric
+    step_overhead: Numeric
+    weight_memory: Numeric
+    cache_memory: Numeric
+    workspace_memory: Numeric
+    usable_memory: Numeric
+    input_work: Numeric  # s of replica time per request, reading uncached input
+    cached_work: Numeric  # s, reading cached input
+    output_work: Numeric  # s, writing output
+
+
+def evaluate(inputs: Inputs) -> Estimate:
+    """Estimate cost, speed and memory of one configuration or of arrays of them.
+
+    Every field of `inputs` may be an array; all broadcast against each other and every field of
+    the result has the broadcast shape. One configuration gives plain numbers.
+
+    Raises
+    ------
+    ValueError
+        If a figure is outside what its formula allows; the message names the argument.
+    """
+    return _in_blocks(inputs, _evaluate, Estimate)
+
+
+def performance(inputs: Inputs) -> Performance:
+    """Speed and memory of one full replica, without load and prices."""
+    return _in_blocks(inputs, _performance, Performance)
+
+
+Result = TypeVar("Result", Estimate, Performance)
+
+
+def _in_blocks(
+    inputs: Inputs, function: Callable[[Inputs], Result], result: type[Result]
+) -> Result:
+    """Apply a function to blocks of the inputs along their first axis."""
+    values = {field.name: getattr(inputs, field.name) for field in fields(inputs)}
+    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    shape = np.broadcast_shapes(*(array.shape for array in arrays.values())) if arrays else ()
+    size = int(np.prod(shape))
+    names = [field.name for field in fields(result)]
+    if not shape:
+        outcome = function(inputs)
+        alone: dict[str, Any] = {name: float(getattr(outcome, name)) for name in names}
+        if "feasible" in alone:
+            alone["feasible"] = bool(alone["feasible"])
+        return result(**alone)
+    rows = max(1, BLOCK * shape[0] // max(size, 1))
+    collected: dict[str, Any] = {
+        name: np.empty(shape, dtype=bool if name == "feasible" else float) for name in names
+    }
+    for start in range(0, shape[0], rows):
+        stop = min(start + rows, shape[0])
+        block = {
+            name: value[start:stop]
+            if value.ndim == len(shape) and value.shape[0] > 1 else value
+            for name, value in arrays.items()
+        }  # fmt: skip
+        outcome = function(Inputs(**(values | block)))
+        for name in names:
+            collected[name][start:stop] = getattr(outcome, name)
+    return result(**collected)
+
+
+def _performance(inputs: Inputs) -> Performance:
+    """Language models and models evaluated by the sample, each by its own part of the model."""
+    is_llm = inputs.is_llm
+    if not isinstance(is_llm, np.ndarray):
+        return _language_model(inputs) if is_llm else _sample_model(inputs)
+    if is_llm.all():
+        return _language_model(inputs)
+    if not is_llm.any():
+        return _sample_model(inputs)
+    values = {field.name: getattr(inputs, field.name) for field in fields(inputs)}
+    shape = np.broadcast_shapes(*(np.shape(value) for value in values.values()))
+    where = np.broadcast_to(is_llm != 0, shape)
+    parts = []
+    for mask, function in ((where, _language_model), (~where, _sample_model)):
+        chosen = {
+            name: np.broadcast_to(value, shape)[mask] if isinstance(value, np.ndarray) else value
+            for name, value in values.items()
+        }
+        parts.append((mask, function(Inputs(**chosen))))
+    merged = {}
+    for field in fields(Performance):
+        column = np.empty(shape)
+        for mask, part in parts:
+            column[mask] = getattr(part, field.name)
+        merged[field.name] = column
+    return Performance(**merged)
+
+
+def _language_model(x: Inputs) -> Performance:
+    """Continuous batching of a language model on one replica of tp x pp x dp devices."""
+    stages, copies = x.pipeline_parallel, x.data_parallel
+    shards = x.tensor_parallel * copies
+    new_tokens = x.input_tokens * (1.0 - x.cached_input_share)
+    cached_tokens = x.input_tokens - new_tokens
+    decoded = np.maximum(x.output_tokens - 1.0, 0.0)
+
+    # Memory of one device: weights, workspace, and the cache of as many requests as fit.
+    weight_memory = (x.dense_bytes + x.embedding_bytes) / (x.tensor_parallel * stages) + (
+        x.expert_bytes / (shards * stages)
+    )
+    usable = x.memory_capacity * x.memory_share
+    free = usable - weight_memory - x.workspace_bytes
+    cache_ways = stages * np.minimum(x.tensor_parallel, x.kv_heads)
+    element = x.kv_bytes_per_element / cache_ways
+    longest = x.input_tokens + x.output_tokens
+    state = x.state_elements * ACTIVATION_BYTES / (stages * x.tensor_parallel)
+    longest_cache = _cache_bytes(x, longest, element) + state
+    max_concurrency = batching.sequences_that_fit(free, longest_cache, copies)
+    running = np.maximum(np.minimum(x.concurrency, max_concurrency), 1.0)
+
+    # Tokens that one micro-batch carries: on one copy of the attention layers, and on all.
+    tokens = np.maximum(running / (copies * stages), 1.0)
+    all_tokens = np.maximum(running / stages, 1.0)
+
+    # One decode step, through all layers (the stages of a pipeline one after another).
+    context = batching.mean_context(x.input_tokens, x.output_tokens)
+    read = _cache_bytes(x, context, element) * stages + 2.0 * state * stages
+    step = _pass(x, tokens, all_tokens, shards)
+    pairs = transformer.context_read(context, x.window_tokens)
+    step_cache = roofline.p_norm(
+        tokens * read / (x.memory_bandwidth * x.cache_efficiency),
+        tokens
+        * (context * x.decode_flops_per_pair + pairs * x.window_flops_per_pair)
+        / (x.tensor_parallel * x.attention_peak_flops * x.attention_efficiency),
+        x.exponent,
+    )
+    overhead = x.layers * x.layer_overhead + x.step_overhead
+    step_overhead = overhead + x.sequence_overhead * running / copies
+    step_linear = roofline.p_norm(step.compute, step.weights, x.exponent)
+    decode_step = step_linear + step_cache + step.network + step_overhead
+
+    # Reading one prompt. Copies read a prompt each at the same time.
+    prompt = _pass(x, np.maximum(new_tokens, 1.0), np.maximum(new_tokens * copies, 1.0), shards)
+    attention = (
+        transformer.causal_pairs(new_tokens, cached_tokens) * x.prefill_flops_per_pair
+        + transformer.windowed_pairs(new_tokens, cached_tokens, x.window_tokens)
+        * x.window_flops_per_pair
+    ) / (x.tensor_parallel * x.attention_peak_flops * x.attention_efficiency)
+    prefill = (
+        roofline.p_norm(prompt.compute, prompt.weights, x.exponent)
+        + attention
+        + prompt.network
+        + overhead
+    )
+    occupied = prefill / stages
+
+    # Everything together.
+    beside = np.maximum(running / copies, 1.0)
+    outputs = np.maximum(x.output_tokens, 1.0)
+    tpot = batching.time_per_output_token(
+        decode_step, occupied, beside, outputs, x.prefill_interference
+    )
+    ttft = batching.time_to_first_token(
+        prefill, occupied, decode_step, beside, x.ttft_prefill, x.ttft_queue, x.ttft_step
+    )
+    service = ttft + decoded * tpot
+    throughput = batching.closed_loop_throughput(running, service)
+    # Requests that memory keeps out wait until one that runs is done.
+    waiting = np.maximum(x.concurrency - running, 0.0) / throughput
+    ttft = ttft + waiting
+
+    cached_work = (
+        cached_tokens * (x.kv_elements + x.window_kv_elements) * element * stages
+        / (x.memory_bandwidth * x.cache_efficiency * copies * stages)
+    )  # fmt: skip
+    obstacles = _memory_obstacles(free, max_concurrency) + np.where(
+        longest > x.max_context, OBSTACLES["context_too_long"], 0.0
+    )
+    return Performance(
+        obstacles=obstacles,
+        throughput=throughput,
+        output_tokens_per_s=throughput * x.output_tokens,
+        ttft=ttft,
+        tpot=tpot,
+        latency_mean=service + waiting,
+        latency_log_sd=x.latency_log_sd,
+        running=running,
+        max_concurrency=max_concurrency,
+        prefill_time=prefill,
+        decode_step_time=decode_step,
+        step_compute=np.maximum(step_linear - step.weights, 0.0),
+        step_weights=np.minimum(step.weights, step_linear),
+        step_cache=step_cache,
+        step_network=step.network,
+        step_overhead=step_overhead,
+        weight_memory=weight_memory,
+        cache_memory=running / copies * longest_cache,
+        workspace_memory=x.workspace_bytes,
+        usable_memory=usable,
+        input_work=occupied / copies,
+        cached_work=cached_work,
+        output_work=outputs * decode_step / running,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """Parts of one pass of tokens through all layers, without attention. [s]"""
+
+    compute: Numeric
+    weights: Numeric
+    network: Numeric
+
+
+def _pass(x: Inputs, tokens: Numeric, all_tokens: Numeric, shards: Numeric) -> _Pass:
+    """Linear layers and collectives for `tokens` on each copy, `all_tokens` over all copies."""
+    # An expert sees only the tokens that are routed to it.
+    routed = np.where(
+        np.greater(x.experts, 0.0), x.experts_per_token / np.maximum(x.experts, 1.0), 0.0
+    )
+    dense_flops = transformer.linear_flops(x.dense_params, tokens) / x.tensor_parallel
+    expert_flops = transformer.linear_flops(x.expert_params * routed, all_tokens) / shards
+    speed = x.peak_flops * x.compute_efficiency
+    compute = (
+        dense_flops * (1.0 + x.half_tokens / tokens)
+        + expert_flops * (1.0 + x.half_tokens / np.maximum(all_tokens * routed, 1.0))
+    ) / speed
+    expert_read = transformer.expert_share_read(all_tokens, x.experts, x.experts_per_token)
+    weights = (x.dense_bytes / x.tensor_parallel + x.expert_bytes * expert_read / shards) / (
+        x.memory_bandwidth * x.memory_efficiency
+    )
+    message = tokens * x.hidden * ACTIVATION_BYTES
+    inside = np.where(
+        shards <= x.fast_domain, x.link_bandwidth, x.slow_link_bandwidth
+    ) * x.link_efficiency  # fmt: skip
+    reduce = collectives.ring_all_reduce_time(
+        message, x.tensor_parallel, inside, x.collective_latency
+    )
+    exchange = collectives.all_to_all_time(
+        message * np.minimum(x.experts_per_token, x.data_parallel), x.data_parallel, inside,
+        x.collective_latency,
+    )  # fmt: skip
+    across = np.where(
+        shards * x.pipeline_parallel <= x.fast_domain, x.link_bandwidth, x.slow_link_bandwidth
+    ) * x.link_efficiency  # fmt: skip
+    hand_over = collectives.point_to_point_time(
+        message, x.pipeline_parallel, across, x.collective_latency
+    )
+    return _Pass(compute, weights, 2.0 * x.layers * (reduce + exchange) + hand_over)
+
+
+def _memory_obstacles(free: Numeric, max_concurrency: Numeric) -> Numeric:
+    """Bits for weights that do not fit, and for weights that leave no room for a request."""
+    none_runs = np.where(max_concurrency < 1.0, OBSTACLES["no_memory_for_one_request"], 0.0)
+    bits: Numeric = np.where(free <= 0.0, OBSTACLES["weights_do_not_fit"], none_runs)
+    return bits
+
+
+def _cache_bytes(x: Inputs, context: Numeric, element: Numeric) -> Numeric:
+    """Keys and values of one sequence of a given length on one device of a stage."""
+    windowed = transformer.context_read(context, x.window_tokens)
+    cached: Numeric = (context * x.kv_elements + windowed * x.window_kv_elements) * element
+    return cached
+
+
+def _sample_model(x: Inputs) -> Performance:
+    """A batch of samples of a model without a token-by-token loop, on one device."""
+    weight_memory = x.dense_bytes + x.expert_bytes + x.embedding_bytes
+    usable = x.memory_capacity * x.memory_share
+    free = usable - weight_memory
+    per_request = x.items_per_request * x.sample_resident_bytes
+    max_concurrency = batching.sequences_that_fit(free, per_request, 1.0)
+    running = np.maximum(np.minimum(x.concurrency, max_concurrency), 1.0)
+    samples = running * x.items_per_request
+
+    # Small batches leave most of a wide chip idle: half the speed is reached at half_flops a pass.
+    work = samples * x.sample_flops + x.half_flops * x.sample_passes
+    compute = work / (x.peak_flops * x.compute_efficiency)
+    traffic = x.sample_passes * x.sample_weight_bytes + samples * x.sample_activation_bytes
+    memory = traffic / (x.memory_bandwidth * x.memory_efficiency)
+    linear = roofline.p_norm(compute, memory, x.exponent)
+    gather = samples * x.sample_gather_bytes / (x.memory_bandwidth * x.gather_efficiency)
+    overhead = x.step_overhead + x.sample_passes * x.layer_overhead
+    batch_time = linear + gather + overhead
+
+    throughput = running / batch_time
+    # A request waits for its batch to fill, and for the batch before it when the replica is busy.
+    filling = np.where(np.greater(running, 1.0), 0.5 * x.batch_wait, 0.0)
+    latency = filling + (1.0 + 0.5 * x.target_utilisation) * batch_time
+    latency = latency + np.maximum(x.concurrency - running, 0.0) / throughput
+    obstacles = _memory_obstacles(free, max_concurrency)
+    nothing = np.zeros_like(batch_time)
+    return Performance(
+        obstacles=obstacles,
+        throughput=throughput,
+        output_tokens_per_s=nothing,
+        ttft=latency,
+        tpot=nothing + np.nan,
+        latency_mean=latency,
+        latency_log_sd=x.latency_log_sd,
+        running=running,
+        max_concurrency=max_concurrency,
+        prefill_time=nothing,
+        decode_step_time=batch_time,
+        step_compute=np.maximum(linear - memory, 0.0),
+        step_weights=np.minimum(memory, linear),
+        step_cache=gather,
+        step_network=nothing,
+        step_overhead=nothing + overhead,
+        weight_memory=weight_memory,
+        cache_memory=nothing,
+        workspace_memory=running * per_request,
+        usable_memory=usable,
+        input_work=batch_time / running,
+        cached_work=nothing,
+        output_work=nothing,
+    )
+
+
+def _evaluate(x: Inputs) -> Estimate:
+    """Load, capacity and money around the speed of one replica."""
+    speed = _performance(x)
+    capacity = speed.throughput
+
+    # Replicas: whole ones for the peak, or as many as the traffic needs from hour to hour.
+    peak_load = x.requests_per_s * x.peak_to_mean
+    floor = x.min_replicas * x.live_versions
+    needed = pricing.replicas_for_load(peak_load, capacity, x.target_utilisation)
+    at_peak = np.maximum(np.maximum(needed, floor), x.live_versions) + x.spare_replicas
+    following = x.requests_per_s / (capacity * x.target_utilisation)
+    following = np.maximum(following * (1.0 + x.scaling_lag_share), floor) + x.spare_replicas
+    fixed = np.greater(x.fixed_replicas, 0.0)
+    peak_replicas = np.where(fixed, x.fixed_replicas, at_peak)
+    replicas = np.where(
+        np.equal(x.replicas_follow, 1.0), np.minimum(following, at_peak), peak_replicas
+    )
+    utilisation = x.requests_per_s / (replicas * capacity)
+    overloaded = fixed & (peak_load > x.fixed_replicas * capacity)
+    obstacles = speed.obstacles + np.where(overloaded, OBSTACLES["load_above_capacity"], 0.0)
+    feasible = obstacles == 0
+
+    # Instances: packed whole at the peak; following the traffic they come and go in proportion.
+    whole = pricing.instances_for_replicas(
+        peak_replicas, x.devices_per_replica, x.devices_per_instance
+    )
+    in_production = whole * replicas / peak_replicas
+    instances = in_production * (1.0 + x.nonproduction_share)
+
+    # Cost of the deployment in USD per second.
+    rent = instances * x.instance_price
+    agents = rent * x.agent_share
+    memory_rate = (rent - agents) * x.memory_price_share
+    compute_rate = rent - agents - memory_rate
+    weights = speed.weight_memory * x.devices_per_replica
+    moved = x.request_bytes + x.response_bytes
+    network_each = (
+        x.response_bytes * x.egress_share * x.egress_price
+        + moved * x.cross_zone_share * x.cross_zone_price
+        + moved * x.load_balancer_byte_price
+    )
+    log_each = x.log_bytes * x.log_price
+    disks = replicas * (1.0 + x.nonproduction_share) * (weights + x.image_bytes)
+    storage_rate = (
+        disks * x.storage_price
+        + weights * x.stored_versions * x.object_storage_price
+        + x.requests_per_s * log_each
+    )
+    network_rate = x.load_balancer_price + x.requests_per_s * network_each
+    orchestration_rate = (
+        agents
+        + rent * x.platform_share
+        + x.control_plane_price
+        + instances * x.monitoring_price
+        + x.on_call_price
+    )
+
+    # Per successful inference.
+    successes = x.requests_per_s * x.success_share
+    compute_cost = pricing.cost_per_inference(compute_rate, successes)
+    memory_cost = pricing.cost_per_inference(memory_rate, successes)
+    storage_cost = pricing.cost_per_inference(storage_rate, successes)
+    network_cost = pricing.cost_per_inference(network_rate, successes)
+    orchestration_cost = pricing.cost_per_inference(orchestration_rate, successes)
+    cost = compute_cost + memory_cost + storage_cost + network_cost + orchestration_cost
+
+    # One more request on a replica that is full.
+    full = capacity * x.success_share
+    rent_each = x.instance_price * x.devices_per_replica / (x.devices_per_instance * full)
+    agents_each = rent_each * x.agent_share
+    marginal_memory = (rent_each - agents_each) * x.memory_price_share
+    marginal_compute = rent_each - agents_each - marginal_memory
+    marginal_orchestration = agents_each + rent_each * x.platform_share
+    marginal_network = network_each / x.success_share
+    marginal_storage = log_each / x.success_share
+    marginal = (
+        marginal_compute + marginal_memory + marginal_storage + marginal_network
+        + marginal_orchestration
+    )  # fmt: skip
+
+    # Requests that meet the limits, from the spread of measured times.
+    tokens = np.equal(x.is_llm, 1.0)
+    in_time = _share_below(speed.latency_mean, speed.latency_log_sd, x.slo_latency)
+    first = _share_below(speed.ttft, x.ttft_log_sd, x.slo_ttft)
+    pace = _share_below(speed.tpot, speed.latency_log_sd, x.slo_tpot)
+    good = np.where(tokens, np.minimum(np.minimum(first, pace), in_time), in_time)
+
+    power = energy.device_power(np.minimum(utilisation, 1.0), x.idle_power, x.peak_power, 1.0)
+    devices = replicas * x.devices_per_replica * (1.0 + x.nonproduction_share)
+    joules = energy.energy_per_inference(power * devices, x.pue, successes)
+
+    # Input, cached input and output by the time that each takes of a replica.
+    work = speed.input_work + speed.cached_work + speed.output_work
+    new_tokens = x.input_tokens * (1.0 - x.cached_input_share)
+    cached_tokens = x.input_tokens - new_tokens
+    each_second = np.where(tokens, cost / work, np.nan)
+    input_token_cost = pricing.token_price(each_second * speed.input_work, new_tokens)
+    cached_token_cost = pricing.token_price(each_second * speed.cached_work, cached_tokens)
+    output_token_cost = pricing.token_price(each_second * speed.output_work, x.output_tokens)
+    cost_per_good = pricing.cost_per_inference(cost, good)
+
+    blank = np.where(feasible, 0.0, np.nan)
+    return Estimate(
+        feasible=feasible,
+        obstacles=obstacles,
+        throughput=capacity + blank,
+        output_tokens_per_s=speed.output_tokens_per_s + blank,
+        ttft=speed.ttft + blank,
+        tpot=speed.tpot + blank,
+        latency_mean=speed.latency_mean + blank,
+        latency_p95=batching.log_normal_quantile(speed.latency_mean, speed.latency_log_sd, Z_95)
+        + blank,
+        running=speed.running + blank,
+        max_concurrency=speed.max_concurrency,
+        prefill_time=speed.prefill_time + blank,
+        decode_step_time=speed.decode_step_time + blank,
+        step_compute=speed.step_compute + blank,
+        step_weights=speed.step_weights + blank,
+        step_cache=speed.step_cache + blank,
+        step_network=speed.step_network + blank,
+        step_overhead=speed.step_overhead + blank,
+        weight_memory=speed.weight_memory,
+        cache_memory=speed.cache_memory,
+        workspace_memory=speed.workspace_memory,
+        usable_memory=speed.usable_memory,
+        replicas=replicas + blank,
+        peak_replicas=peak_replicas + blank,
+        instances=instances + blank,
+        utilisation=utilisation + blank,
+        good_share=good + blank,
+        energy=joules + blank,
+        carbon=energy.carbon_per_inference(joules, x.carbon_intensity) + blank,
+        compute_cost=compute_cost + blank,
+        memory_cost=memory_cost + blank,
+        storage_cost=storage_cost + blank,
+        network_cost=network_cost + blank,
+        orchestration_cost=orchestration_cost + blank,
+        cost_per_inference=cost + blank,
+        marginal_compute_cost=marginal_compute + blank,
+        marginal_memory_cost=marginal_memory + blank,
+        marginal_storage_cost=marginal_storage + blank,
+        marginal_network_cost=marginal_network + blank,
+        marginal_orchestration_cost=marginal_orchestration + blank,
+        marginal_cost_per_inference=marginal + blank,
+        cost_per_good_inference=cost_per_good + blank,
+        cost_rate=cost * successes + blank,
+        input_token_cost=input_token_cost + blank,
+        cached_token_cost=cached_token_cost + blank,
+        output_token_cost=output_token_cost + blank,
+    )
+
+
+def _share_below(mean: Numeric, log_sd: Numeric, limit: Numeric) -> Numeric:
+    """Share of log-normal times with a given mean that stay below a limit."""
+    with np.errstate(invalid="ignore"):
+        share: Numeric = ndtr(np.log(limit / mean) / log_sd + 0.5 * log_sd)
+    return share

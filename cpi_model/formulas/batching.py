@@ -1,0 +1,299 @@
+"""How many requests run together, and what that does to throughput and latency."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cpi_model import checks
+from cpi_model.units import Numeric
+
+
+def mean_context(input_tokens: Numeric, output_tokens: Numeric) -> Numeric:
+    r"""Tokens in the cache of a running sequence, averaged over its decoding.
+
+    Parameters
+    ----------
+    input_tokens : numeric
+        Prompt tokens of a request. [1]
+    output_tokens : numeric
+        Generated tokens of a request. [1]
+
+    Returns
+    -------
+    context : numeric
+        Mean cached tokens. [1]
+
+    Raises
+    ------
+    ValueError
+        If an argument is negative.
+
+    Notes
+    -----
+    Sequences of a continuous batch are spread evenly over their length, so the mean is half way:
+
+    .. math:: \bar c = I + O / 2
+
+    References
+    ----------
+    .. [1] W. Kwon et al., "Efficient Memory Management for Large Language Model Serving with
+       PagedAttention", SOSP 2023.
+
+    Examples
+    --------
+    >>> mean_context(1000.0, 200.0)
+    1100.0
+    """
+    checks.not_negative(input_tokens=input_tokens, output_tokens=output_tokens)
+    return input_tokens + 0.5 * output_tokens
+
+
+def sequences_that_fit(
+    free_bytes: Numeric, bytes_per_sequence: Numeric, copies: Numeric
+) -> Numeric:
+    r"""Sequences whose cache fits in the memory that weights and workspace leave free.
+
+    Parameters
+    ----------
+    free_bytes : numeric
+        Memory left for the cache on one device; negative when the weights do not fit. [B]
+    bytes_per_sequence : numeric
+        Cache of one whole sequence on one device. [B]
+    copies : numeric
+        Attention data-parallel copies, each with a cache of its own. [1]
+
+    Returns
+    -------
+    sequences : numeric
+        Whole sequences over all copies, 0 when not even one fits. [1]
+
+    Raises
+    ------
+    ValueError
+        If `bytes_per_sequence` is negative or `copies` is below 1.
+
+    Notes
+    -----
+    .. math:: n = d \left\lfloor \max(F, 0) / b \right\rfloor
+
+    A cache of zero bytes (a model without one) fits any number of times: the result is infinite.
+
+    References
+    ----------
+    .. [1] W. Kwon et al., "Efficient Memory Management for Large Language Model Serving with
+       PagedAttention", SOSP 2023.
+
+    Examples
+    --------
+    >>> float(sequences_that_fit(40e9, 131072.0 * 2000, 1.0))
+    152.0
+    """
+    checks.not_negative(bytes_per_sequence=bytes_per_sequence)
+    checks.at_least(1, copies=copies)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        fit = np.floor(np.maximum(free_bytes, 0.0) / np.asarray(bytes_per_sequence, dtype=float))
+    sequences: Numeric = copies * fit
+    return sequences
+
+
+def time_per_output_token(
+    step_time: Numeric,
+    prompt_time: Numeric,
+    running: Numeric,
+    output_tokens: Numeric,
+    interference: Numeric,
+) -> Numeric:
+    r"""Mean time between two tokens of a sequence under continuous batching.
+
+    While a sequence generates its output, every other running sequence is replaced once by a new
+    one, whose prompt takes time from the decoding.
+
+    Parameters
+    ----------
+    step_time : numeric
+        One decode step of all running sequences. [s]
+    prompt_time : numeric
+        Time for which one prompt occupies the device. [s]
+    running : numeric
+        Sequences that run together. [1]
+    output_tokens : numeric
+        Generated tokens of a request. [1]
+    interference : numeric
+        Share of the prompts' time that decoding waits for: 1 without overlap. [1]
+
+    Returns
+    -------
+    tpot : numeric
+        Mean time per output token after the first. [s]
+
+    Raises
+    ------
+    ValueError
+        If a time or `interference` is negative, or `running` or `output_tokens` is below 1.
+
+    Notes
+    -----
+    .. math:: \mathrm{TPOT} = t_d + \gamma\, t_p \frac{N - 1}{O}
+
+    References
+    ----------
+    .. [1] A. Agrawal et al., "Taming Throughput-Latency Tradeoff in LLM Inference with
+       Sarathi-Serve", OSDI 2024.
+
+    Examples
+    --------
+    >>> time_per_output_token(0.010, 0.050, 21.0, 100.0, 1.0)
+    0.02
+    """
+    checks.not_negative(step_time=step_time, prompt_time=prompt_time, interference=interference)
+    checks.at_least(1, running=running, output_tokens=output_tokens)
+    return step_time + interference * prompt_time * (running - 1.0) / output_tokens
+
+
+def time_to_first_token(
+    own_prompt_time: Numeric,
+    prompt_time: Numeric,
+    step_time: Numeric,
+    running: Numeric,
+    own_factor: Numeric,
+    queue_factor: Numeric,
+    step_factor: Numeric,
+) -> Numeric:
+    r"""Mean time to first token of a closed loop of requests under continuous batching.
+
+    Parameters
+    ----------
+    own_prompt_time : numeric
+        Time to read the request's own prompt. [s]
+    prompt_time : numeric
+        Time for which one prompt occupies the device. [s]
+    step_time : numeric
+        One decode step. [s]
+    running : numeric
+        Sequences that run together. [1]
+    own_factor : numeric
+        Multiple of the own prompt's time (chunks share their steps with decoding). [1]
+    queue_factor : numeric
+        Share of the other prompts that are ahead, averaged over the run. [1]
+    step_factor : numeric
+        Decode steps between arrival and the start of the prompt. [1]
+
+    Returns
+    -------
+    ttft : numeric
+        Mean time to first token. [s]
+
+    Raises
+    ------
+    ValueError
+        If a time or a factor is negative or `running` is below 1.
+
+    Notes
+    -----
+    .. math:: \mathrm{TTFT} = a\, t_{own} + b\,(N - 1)\, t_p + c\, t_d
+
+    The factors are fitted on measured closed loops, in which part of the requests arrive together
+    when the run begins.
+
+    References
+    ----------
+    .. [1] A. Agrawal et al., "Taming Throughput-Latency Tradeoff in LLM Inference with
+       Sarathi-Serve", OSDI 2024.
+
+    Examples
+    --------
+    >>> time_to_first_token(0.10, 0.10, 0.02, 11.0, 1.0, 0.1, 1.0)
+    0.22
+    """
+    checks.not_negative(
+        own_prompt_time=own_prompt_time, prompt_time=prompt_time, step_time=step_time,
+        own_factor=own_factor, queue_factor=queue_factor, step_factor=step_factor,
+    )  # fmt: skip
+    checks.at_least(1, running=running)
+    return (
+        own_factor * own_prompt_time
+        + queue_factor * (running - 1.0) * prompt_time
+        + step_factor * step_time
+    )
+
+
+def closed_loop_throughput(running: Numeric, request_time: Numeric) -> Numeric:
+    r"""Requests finished per second when a fixed number is always in flight (Little's law).
+
+    Parameters
+    ----------
+    running : numeric
+        Requests in flight. [1]
+    request_time : numeric
+        Mean time from the start of a request to its last token. [s]
+
+    Returns
+    -------
+    throughput : numeric
+        Requests finished. [1/s]
+
+    Raises
+    ------
+    ValueError
+        If `running` is negative or `request_time` is not positive.
+
+    Notes
+    -----
+    .. math:: X = N / R
+
+    References
+    ----------
+    .. [1] J. D. C. Little, "A Proof for the Queuing Formula L = λW", Operations Research 9,
+       1961.
+
+    Examples
+    --------
+    >>> closed_loop_throughput(32.0, 4.0)
+    8.0
+    """
+    checks.not_negative(running=running)
+    checks.positive(request_time=request_time)
+    return running / request_time
+
+
+def log_normal_quantile(mean: Numeric, log_sd: Numeric, z: float) -> Numeric:
+    r"""Quantile of a log-normal time, given its mean.
+
+    Parameters
+    ----------
+    mean : numeric
+        Mean time. [s]
+    log_sd : numeric
+        Standard deviation of the logarithm of the time. [1]
+    z : float
+        Quantile of the standard normal distribution: 1.6449 for the 95th percentile. [1]
+
+    Returns
+    -------
+    quantile : numeric
+        Time that the given share of requests stays below. [s]
+
+    Raises
+    ------
+    ValueError
+        If `mean` or `log_sd` is negative.
+
+    Notes
+    -----
+    .. math:: q = m\, e^{z\sigma - \sigma^2/2}
+
+    References
+    ----------
+    .. [1] N. L. Johnson, S. Kotz, N. Balakrishnan, "Continuous Univariate Distributions", vol. 1,
+       ch. 14, 1994.
+
+    Examples
+    --------
+    >>> float(log_normal_quantile(1.0, 0.0, 1.6449))
+    1.0
+    >>> round(float(log_normal_quantile(1.0, 0.5, 1.6449)), 3)
+    2.009
+    """
+    checks.not_negative(mean=mean, log_sd=log_sd)
+    quantile: Numeric = mean * np.exp(log_sd * (z - 0.5 * log_sd))
+    return quantile

@@ -1,0 +1,893 @@
+"""From choices to plain numbers: ids become figures in base units.
+
+:func:`choose` looks up what a scenario names and says what cannot be; :func:`resolve` turns it
+into :class:`Inputs`, the only thing that :func:`cpi_model.evaluate.evaluate` sees.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from cpi_model.catalog import Catalog, offers, price_on
+from cpi_model.coefficients import Coefficients, coefficients
+from cpi_model.formulas import pricing, quantization, transformer
+from cpi_model.scenario import Scenario
+from cpi_model.schema import (
+    Accelerator,
+    Attention,
+    Engine,
+    Instance,
+    InstancePrice,
+    Model,
+    Precision,
+    Scheme,
+    Transformer,
+)
+from cpi_model.units import (
+    BILLION,
+    BITS_PER_BYTE,
+    GB,
+    GIGA,
+    HOUR,
+    KB,
+    KILOWATT_HOUR,
+    MB,
+    MICROSECOND,
+    MILLISECOND,
+    MONTH,
+    TFLOPS,
+    Numeric,
+)
+
+FALLBACK: dict[Precision, Precision] = {
+    "fp4": "fp8",
+    "int4": "int8",
+    "fp8": "bf16",
+    "int8": "bf16",
+    "bf16": "tf32",
+    "tf32": "fp32",
+}
+"""Next wider number format, for chips without the narrow one."""
+
+KV_BITS: dict[str, float] = {"bf16": 16, "fp8": 8, "int8": 8, "fp4": 4}
+OLD_PRICE_DAYS = 365
+"""A price older than this is pointed out."""
+UNQUANTISED_BYTES = 2.0
+"""Embeddings, output head and norms stay in 16 bits."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a choice cannot work, and the nearest that does."""
+
+    reason: str
+    """One sentence for people."""
+    field: str
+    """Scenario field that is to blame."""
+    changes: dict[str, object]
+    """Scenario fields to change to get the nearest choice that works; may be empty."""
+    remedy: str
+    """What the changes do, in words: ``use fp8``."""
+
+
+class ImpossibleChoice(ValueError):
+    """The scenario names things that do not exist or do not go together."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        super().__init__(" ".join(problem.reason for problem in problems))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The things that a scenario names, with what was decided on the way."""
+
+    model: Model
+    accelerator: Accelerator
+    scheme: Scheme
+    engine: Engine
+    instance: Instance | None
+    """None where the price per device is the user's own."""
+    price: InstancePrice | None
+    arithmetic: Precision
+    """Number format of the matrix multiplications after fallback."""
+    devices_per_replica: float
+    notes: tuple[str, ...]
+    """Decisions that a reader should know: fallbacks, assumed dates, other regions."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Parameters of a model."""
+
+    total: float
+    active: float
+    """Used for one token; equal to the total for dense models."""
+    dense: float
+    experts: float
+    embedding: float
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything that :func:`cpi_model.evaluate.evaluate` needs, as plain numbers.
+
+    The waist of the house: catalogs and choices end here, arithmetic starts here. Every field is
+    in the unit beside it and may be an array; arrays broadcast against each other, so
+    ``evaluate(replace(inputs, concurrency=np.arange(1.0, 257.0)))`` is a sweep.
+    """
+
+    # what is served
+    is_llm: Numeric  # 1 for language models, 0 for models evaluated by the sample
+    requests_per_s: Numeric  # 1/s, average of arrivals
+    peak_to_mean: Numeric  # 1
+    success_share: Numeric  # 1
+    input_tokens: Numeric  # 1
+    output_tokens: Numeric  # 1
+    cached_input_share: Numeric  # 1
+    items_per_request: Numeric  # 1, samples in one request
+    slo_ttft: Numeric  # s
+    slo_tpot: Numeric  # s
+    slo_latency: Numeric  # s
+    max_context: Numeric  # 1, tokens the model accepts
+
+    # language model
+    layers: Numeric  # 1
+    hidden: Numeric  # 1, width of the residual stream
+    dense_params: Numeric  # 1, read for every token: attention, dense blocks, output head
+    expert_params: Numeric  # 1, all routed experts together
+    embedding_params: Numeric  # 1, stored and not multiplied
+    experts: Numeric  # 1, routed experts in a layer; 0 for dense models
+    experts_per_token: Numeric  # 1
+    kv_elements: Numeric  # 1, cached per token in layers with full attention
+    window_kv_elements: Numeric  # 1, cached per token in layers with a sliding window
+    window_tokens: Numeric  # 1
+    state_elements: Numeric  # 1, per sequence, of linear attention
+    kv_heads: Numeric  # 1, most ways in which a cache can be split (1 for a latent cache)
+    prefill_flops_per_pair: Numeric  # FLOP per query-key pair, full attention layers together
+    decode_flops_per_pair: Numeric  # FLOP, the same when decoding (differs for latent attention)
+    window_flops_per_pair: Numeric  # FLOP, windowed layers together
+    # model evaluated by the sample
+    sample_flops: Numeric  # FLOP per sample
+    sample_passes: Numeric  # 1, sequential passes over the weights per sample
+    sample_weight_bytes: Numeric  # B read in a pass
+    sample_activation_bytes: Numeric  # B written and read per sample
+    sample_resident_bytes: Numeric  # B of memory held per sample
+    sample_gather_bytes: Numeric  # B per sample at random addresses
+    batch_wait: Numeric  # s, longest wait for a batch to fill
+
+    # storage of numbers
+    dense_bytes: Numeric  # B, all dense parameters as stored
+    expert_bytes: Numeric  # B, all routed experts as stored
+    embedding_bytes: Numeric  # B
+    kv_bytes_per_element: Numeric  # B
+
+    # one device
+    peak_flops: Numeric  # FLOP/s dense, in the arithmetic that is really used
+    attention_peak_flops: Numeric  # FLOP/s, in 16 bits
+    memory_bandwidth: Numeric  # B/s
+    memory_capacity: Numeric  # B
+    link_bandwidth: Numeric  # B/s, one direction, inside the fast domain
+    slow_link_bandwidth: Numeric  # B/s, outside it
+    fast_domain: Numeric  # 1, devices inside
+    peak_power: Numeric  # W
+    idle_power: Numeric  # W
+
+    # serving
+    tensor_parallel: Numeric  # 1
+    pipeline_parallel: Numeric  # 1
+    data_parallel: Numeric  # 1
+    expert_parallel: Numeric  # 1
+    concurrency: Numeric  # 1, requests in flight per replica
+    memory_share: Numeric  # 1
+    devices_per_replica: Numeric  # 1, a share of a socket on CPU instances
+
+    # fitted coefficients (data/coefficients)
+    exponent: Numeric  # 1, of the smooth maximum between arithmetic and memory time
+    compute_efficiency: Numeric  # 1, of the peak, when saturated
+    half_tokens: Numeric  # 1, tokens at which half of that is reached
+    half_flops: Numeric  # FLOP of a pass of samples at which half of that is reached
+    attention_efficiency: Numeric  # 1, of the 16-bit peak
+    memory_efficiency: Numeric  # 1, of the bandwidth, reading weights
+    cache_efficiency: Numeric  # 1, of the bandwidth, reading keys and values
+    gather_efficiency: Numeric  # 1, of the bandwidth, at random addresses
+    link_efficiency: Numeric  # 1, of the link bandwidth
+    collective_latency: Numeric  # s per collective
+    layer_overhead: Numeric  # s per layer and step
+    step_overhead: Numeric  # s per step, or batch
+    sequence_overhead: Numeric  # s per running sequence and step
+    prefill_interference: Numeric  # 1, share of other prompts' time that delays decoding
+    ttft_prefill: Numeric  # 1, multiple of the prompt's own time in time to first token
+    ttft_queue: Numeric  # 1, share of the other prompts' time waited for
+    ttft_step: Numeric  # 1, decode steps waited for
+    workspace_bytes: Numeric  # B per device that is neither weights nor cache
+    ttft_log_sd: Numeric  # 1, spread of the time to first token (log-normal)
+    latency_log_sd: Numeric  # 1, spread of the latency (log-normal)
+
+    # price
+    instance_price: Numeric  # USD/s of one instance, after all price options
+    devices_per_instance: Numeric  # 1
+    memory_price_share: Numeric  # 1, of the instance price
+    # capacity
+    replicas_follow: Numeric  # 1 where replicas follow the traffic, 0 where they stay
+    fixed_replicas: Numeric  # 1, 0 where the number follows from the load
+    min_replicas: Numeric  # 1, per live version
+    spare_replicas: Numeric  # 1
+    target_utilisation: Numeric  # 1
+    scaling_lag_share: Numeric  # 1
+    nonproduction_share: Numeric  # 1
+    live_versions: Numeric  # 1
+    # overheads
+    stored_versions: Numeric  # 1
+    storage_price: Numeric  # USD/(B s), disk
+    object_storage_price: Numeric  # USD/(B s)
+    image_bytes: Numeric  # B per replica
+    log_bytes: Numeric  # B per request
+    log_price: Numeric  # USD/B
+    request_bytes: Numeric  # B per request
+    response_bytes: Numeric  # B per request
+    egress_share: Numeric  # 1
+    egress_price: Numeric  # USD/B
+    cross_zone_share: Numeric  # 1
+    cross_zone_price: Numeric  # USD/B
+    load_balancer_price: Numeric  # USD/s
+    load_balancer_byte_price: Numeric  # USD/B
+    control_plane_price: Numeric  # USD/s
+    monitoring_price: Numeric  # USD/s per instance
+    agent_share: Numeric  # 1, of the instance price
+    platform_share: Numeric  # 1, of compute and memory
+    on_call_price: Numeric  # USD/s
+    pue: Numeric  # 1
+    carbon_intensity: Numeric  # g/J
+
+
+def parameters(model: Model) -> Parameters:
+    """Parameter counts from the architecture, or as published where it cannot be written.
+
+    ``active`` leaves out the input embedding, of which a token reads one row (as the gpt-oss card
+    does; some cards count it). A tied embedding is stored once and active as the output head.
+    """
+    shape = model.transformer
+    if shape is None:
+        total = model.params_b * BILLION
+        return Parameters(total=total, active=total, dense=total, experts=0.0, embedding=0.0)
+    matrix = float(shape.vocabulary * shape.hidden)
+    embedding = 0.0 if shape.tied_embeddings else matrix
+    dense = _attention_params(shape) + matrix
+    dense += shape.dense_layers * float(
+        transformer.feed_forward_params(
+            float(shape.hidden), float(shape.dense_intermediate), float(shape.gated)
+        )
+    )
+    expert = float(
+        transformer.feed_forward_params(
+            float(shape.hidden), float(shape.expert_intermediate), float(shape.gated)
+        )
+    )
+    shared = float(
+        transformer.feed_forward_params(
+            float(shape.hidden), float(shape.shared_intermediate), float(shape.gated)
+        )
+    )
+    router = shape.hidden * shape.experts
+    dense += shape.moe_layers * (shape.shared_experts * shared + router)
+    experts = shape.moe_layers * shape.experts * expert
+    active = dense + shape.moe_layers * shape.experts_per_token * expert
+    total = dense + embedding + experts
+    if model.params_from == "published":
+        # The parts keep the proportions of the architecture as far as it is known.
+        published = model.params_b * BILLION
+        published_active = (model.active_params_b or model.params_b) * BILLION
+        if shape.experts:
+            idle_share = 1.0 - shape.experts_per_token / shape.experts
+            experts = (published - published_active) / idle_share
+        dense = published - experts - embedding
+        active, total = published_active, published
+    return Parameters(total=total, active=active, dense=dense, experts=experts, embedding=embedding)
+
+
+def _window(a: Attention) -> tuple[float, float]:
+    """Key-value heads and their width in layers with a sliding window."""
+    return float(a.window_kv_heads or a.kv_heads), float(a.window_head_dim or a.head_dim)
+
+
+def _attention_params(shape: Transformer) -> float:
+    """Parameters of all attention layers of a model."""
+    a, hidden = shape.attention, float(shape.hidden)
+    if a.kv_lora_rank:
+        each = transformer.latent_attention_params(
+            hidden, float(a.heads), float(a.q_lora_rank), float(a.kv_lora_rank),
+            float(a.qk_nope_dim), float(a.qk_rope_dim), float(a.v_dim),
+        )  # fmt: skip
+    else:
+        each = transformer.attention_params(
+            hidden, float(a.heads), float(a.kv_heads), float(a.head_dim), float(a.output_gate)
+        )
+    total = a.layers * float(each)
+    if a.window_layers:
+        total += a.window_layers * float(
+            transformer.attention_params(hidden, float(a.heads), *_window(a))
+        )
+    if a.linear_layers:
+        total += a.linear_layers * float(
+            transformer.linear_attention_params(
+                hidden,
+                float(a.linear_key_heads),
+                float(a.linear_value_heads),
+                float(a.linear_key_dim),
+                float(a.linear_value_dim),
+            )  # fmt: skip
+        )
+    return total
+
+
+def _unknown(field: str, value: str, known: Iterable[str], what: str) -> Problem:
+    near = difflib.get_close_matches(value, list(known), n=1, cutoff=0.3)
+    return Problem(
+        reason=f"There is no {what} '{value}' in the catalog.",
+        field=field,
+        changes={field: near[0]} if near else {},
+        remedy=f"use {near[0]}" if near else "pick one from the catalog",
+    )
+
+
+def arithmetic_on(accelerator: Accelerator, wanted: Precision) -> Precision | None:
+    """Number format that a chip really multiplies in when asked for one; None when unknown."""
+    precision: Precision | None = wanted
+    while precision is not None and precision not in accelerator.dense_tflops:
+        precision = FALLBACK.get(precision)
+    return precision
+
+
+def engine_serves(engine: Engine, model: Model, accelerator: Accelerator, scheme: Scheme) -> str:
+    """Empty when an engine can run this, else what it lacks."""
+    if model.model_class not in engine.model_classes:
+        return f"{engine.name} does not serve models of class {model.model_class}"
+    if accelerator.kind not in engine.kinds or (
+        engine.vendors and accelerator.vendor not in engine.vendors
+    ):
+        return f"{engine.name} does not run on {accelerator.name}"
+    if scheme.id not in engine.schemes:
+        return f"{engine.name} does not support {scheme.name}"
+    return ""
+
+
+def _engine_problems(
+    model: Model, accelerator: Accelerator, scheme: Scheme, engine: Engine, catalog: Catalog
+) -> list[Problem]:
+    lack = engine_serves(engine, model, accelerator, scheme)
+    if not lack:
+        return []
+    for other in catalog.engines.values():
+        if not engine_serves(other, model, accelerator, scheme):
+            return [Problem(lack + ".", "engine", {"engine": other.id}, f"use {other.name}")]
+    for other in catalog.engines.values():
+        for narrower in other.schemes:
+            if not engine_serves(other, model, accelerator, catalog.schemes[narrower]):
+                changes: dict[str, object] = {"engine": other.id, "scheme": narrower}
+                remedy = f"use {other.name} with {catalog.schemes[narrower].name}"
+                return [Problem(lack + ".", "engine", changes, remedy)]
+    return [Problem(lack + ".", "engine", {}, "pick another model or hardware")]
+
+
+def _parallel_problems(scenario: Scenario, model: Model) -> list[Problem]:
+    shape = model.transformer
+    if shape is None:
+        return []
+    problems = []
+    tp, pp, dp = scenario.tensor_parallel, scenario.pipeline_parallel, scenario.data_parallel
+    if shape.attention.heads % tp:
+        fits = [n for n in range(1, tp) if shape.attention.heads % n == 0]
+        problems.append(Problem(
+            f"{model.name} has {shape.attention.heads} attention heads, which {tp} devices cannot "
+            "share evenly.", "tensor_parallel", {"tensor_parallel": fits[-1]},
+            f"use {fits[-1]} devices in tensor parallel",
+        ))  # fmt: skip
+    layers = _layers(shape)
+    if pp > layers:
+        problems.append(Problem(
+            f"{model.name} has {layers} layers, fewer than {pp} pipeline stages.",
+            "pipeline_parallel", {"pipeline_parallel": 1}, "use 1 pipeline stage",
+        ))  # fmt: skip
+    ep = scenario.expert_parallel
+    if ep > 1 and shape.experts == 0:
+        problems.append(Problem(
+            f"{model.name} has no experts to spread over {ep} groups.", "expert_parallel",
+            {"expert_parallel": 1}, "set expert parallel to 1",
+        ))  # fmt: skip
+    elif shape.experts and ((tp * dp) % ep or ep > shape.experts):
+        fits = [n for n in range(1, ep + 1) if (tp * dp) % n == 0 and n <= shape.experts]
+        problems.append(Problem(
+            f"Expert parallel {ep} must divide the {tp * dp} devices of a stage and be at most "
+            f"{shape.experts}.", "expert_parallel", {"expert_parallel": fits[-1]},
+            f"set expert parallel to {fits[-1]}",
+        ))  # fmt: skip
+    return problems
+
+
+def _layers(shape: Transformer) -> int:
+    a = shape.attention
+    return max(a.layers + a.window_layers + a.linear_layers, shape.dense_layers + shape.moe_layers)
+
+
+def _chip_problems(accelerator: Accelerator, scheme: Scheme) -> list[Problem]:
+    missing = []
+    if accelerator.memory_bandwidth_gb_per_s is None:
+        missing.append("memory bandwidth")
+    if arithmetic_on(accelerator, scheme.arithmetic) is None:
+        missing.append(f"{scheme.arithmetic} speed")
+    if accelerator.memory_gb is None and accelerator.kind != "cpu":
+        missing.append("memory size")
+    if not missing:
+        return []
+    return [Problem(
+        f"The {' and '.join(missing)} of {accelerator.name} is not published, so nothing can be "
+        "estimated on it.", "accelerator", {"accelerator": "h100-sxm"}, "use another chip",
+    )]  # fmt: skip
+
+
+def _purchase(
+    scenario: Scenario, accelerator: Accelerator, catalog: Catalog
+) -> tuple[Instance | None, InstancePrice | None, list[str], list[Problem]]:
+    """Instance and price that a scenario ends up with."""
+    own = scenario.device_price_usd_per_hour is not None
+    if scenario.instance != "auto":
+        instance = catalog.instances.get(scenario.instance)
+        if instance is None:
+            problem = _unknown("instance", scenario.instance, catalog.instances, "instance")
+            return None, None, [], [problem]
+        if instance.accelerator != accelerator.id:
+            return None, None, [], [Problem(
+                f"{instance.id} has {instance.accelerator}, not {accelerator.id}.", "instance",
+                {"instance": "auto"}, "let the cheapest instance with this chip be chosen",
+            )]  # fmt: skip
+        region = None if scenario.region == "any" else scenario.region
+        price = price_on(catalog, instance.id, scenario.purchase, region)
+        if price is None and not own:
+            return None, None, [], _price_problems(scenario, accelerator, catalog)
+        return instance, price, [], []
+    cloud = None if scenario.cloud == "any" else scenario.cloud
+    region = None if scenario.region == "any" else scenario.region
+    found = offers(catalog, accelerator.id, scenario.purchase, cloud=cloud, region=region)
+    if not found:
+        if own:
+            return None, None, [], []
+        return None, None, [], _price_problems(scenario, accelerator, catalog)
+    offer = found[0]
+    if own:
+        return offer.instance, None, [], []
+    where = "any cloud" if cloud is None else cloud
+    note = (
+        f"Cheapest of {len(found)} {scenario.purchase.replace('_', ' ')} offers with "
+        f"{accelerator.name} on {where}: {offer.instance.id} in {offer.price.region}."
+    )
+    return offer.instance, offer.price, [note], []
+
+
+def _price_problems(
+    scenario: Scenario, accelerator: Accelerator, catalog: Catalog
+) -> list[Problem]:
+    """No price is known: say so, and name the nearest that is."""
+    option = scenario.purchase.replace("_", " ")
+    reason = f"No {option} price of {accelerator.name} is in the catalog"
+    if scenario.instance != "auto":
+        reason += f" for {scenario.instance}"
+    elif scenario.cloud != "any" or scenario.region != "any":
+        reason += f" for cloud {scenario.cloud}, region {scenario.region}"
+    for purchase in (scenario.purchase, "on_demand", "spot", "reserved_1y", "reserved_3y"):
+        if offers(catalog, accelerator.id, purchase):
+            changes: dict[str, object] = {
+                "purchase": purchase, "instance": "auto", "cloud": "any", "region": "any",
+            }  # fmt: skip
+            return [Problem(
+                reason + ".", "purchase", changes,
+                f"use the cheapest {purchase.replace('_', ' ')} offer of any cloud",
+            )]  # fmt: skip
+    return [Problem(
+        reason + "; enter your own price per device.", "device_price_usd_per_hour", {},
+        "enter your own price per device",
+    )]  # fmt: skip
+
+
+def choose(scenario: Scenario, catalog: Catalog) -> Choice:
+    """Look up everything that a scenario names.
+
+    Raises
+    ------
+    ImpossibleChoice
+        If an id is unknown or two choices do not go together; each problem has a remedy.
+    """
+    named: list[tuple[str, str, Mapping[str, object]]] = [
+        ("model", scenario.model, catalog.models),
+        ("accelerator", scenario.accelerator, catalog.accelerators),
+        ("scheme", scenario.scheme, catalog.schemes),
+        ("engine", scenario.engine, catalog.engines),
+    ]
+    what = {"accelerator": "hardware", "scheme": "precision"}
+    unknown = [
+        _unknown(field, value, known, what.get(field, field))
+        for field, value, known in named
+        if value not in known
+    ]
+    if unknown:
+        raise ImpossibleChoice(tuple(unknown))
+    model, accelerator = catalog.models[scenario.model], catalog.accelerators[scenario.accelerator]
+    scheme, engine = catalog.schemes[scenario.scheme], catalog.engines[scenario.engine]
+    problems = _chip_problems(accelerator, scheme)
+    problems += _engine_problems(model, accelerator, scheme, engine, catalog)
+    problems += _parallel_problems(scenario, model)
+    instance, price, notes, price_problems = _purchase(scenario, accelerator, catalog)
+    problems += price_problems
+    if problems:
+        raise ImpossibleChoice(tuple(problems))
+    if price is not None and (age := (date.today() - price.valid_from).days) > OLD_PRICE_DAYS:
+        notes.append(
+            f"The {scenario.purchase.replace('_', ' ')} price of {price.instance} is {age} days "
+            f"old, of {price.valid_from.isoformat()}."
+        )
+    arithmetic = arithmetic_on(accelerator, scheme.arithmetic)
+    assert arithmetic is not None  # _chip_problems has refused it
+    if arithmetic != scheme.arithmetic:
+        notes.append(
+            f"{accelerator.name} does not multiply in {scheme.arithmetic}: weights are stored as "
+            f"{scheme.name} and multiplied in {arithmetic}."
+        )
+    devices = 1.0
+    if model.model_class == "llm" and accelerator.kind != "cpu":
+        devices = float(
+            scenario.tensor_parallel * scenario.pipeline_parallel * scenario.data_parallel
+        )
+        if devices > accelerator.fast_domain_devices:
+            notes.append(
+                f"{devices:.0f} devices reach beyond the {accelerator.fast_domain_devices} that "
+                f"{accelerator.link or 'the fast link'} joins; the rest goes over the network."
+            )
+    elif scenario.tensor_parallel * scenario.pipeline_parallel * scenario.data_parallel > 1:
+        notes.append("Parallelism over devices plays no part for this model and hardware.")
+    return Choice(
+        model=model, accelerator=accelerator, scheme=scheme, engine=engine, instance=instance,
+        price=price, arithmetic=arithmetic, devices_per_replica=devices, notes=tuple(notes),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Bytes of a model as stored in a scheme."""
+
+    dense: float
+    experts: float
+    embedding: float
+
+
+def _stored(model: Model, scheme: Scheme, counts: Parameters) -> _Stored:
+    """Bytes of the parts of a model: quantised share at the scheme's bits, the rest at 16."""
+    packed = float(
+        quantization.stored_bytes_per_weight(
+            scheme.weight_bits, float(scheme.group_size), scheme.scale_bits, scheme.zero_point_bits
+        )
+    )
+    plain = max(packed, UNQUANTISED_BYTES) if scheme.weight_bits > 16 else UNQUANTISED_BYTES
+    share, shape = scheme.quantised_share, model.transformer
+    head = float(shape.vocabulary * shape.hidden) if shape else 0.0
+    dense_share = 0.0 if scheme.experts_only else share
+    return _Stored(
+        dense=float(quantization.weight_bytes(counts.dense - head, dense_share, packed, plain))
+        + head * plain,
+        experts=float(quantization.weight_bytes(counts.experts, share, packed, plain)),
+        embedding=counts.embedding * plain,
+    )
+
+
+def resolve(scenario: Scenario, catalog: Catalog, fitted: Coefficients | None = None) -> Inputs:
+    """Turn a scenario into numbers in base units.
+
+    Raises
+    ------
+    ImpossibleChoice
+        If the scenario names things that do not exist or do not go together.
+    """
+    return numbers(scenario, choose(scenario, catalog), fitted or coefficients())
+
+
+def numbers(scenario: Scenario, choice: Choice, fitted: Coefficients) -> Inputs:
+    """Numbers of a scenario whose names have been looked up."""
+    return Inputs(
+        **_workload(scenario, choice.model),
+        **_language_model(choice.model),
+        **_sample_model(
+            scenario, choice.model, choice.scheme, fitted.assumptions.resident_activation_share
+        ),
+        **_storage(scenario, choice),
+        **_device(choice, fitted),
+        **_serving(scenario, choice),
+        **_fitted(choice, fitted),
+        **_price(scenario, choice, fitted),
+        **_capacity(scenario),
+        **_overheads(scenario),
+    )
+
+
+def _workload(scenario: Scenario, model: Model) -> dict[str, float]:
+    shape = model.transformer
+    return {
+        "is_llm": float(shape is not None),
+        "requests_per_s": scenario.requests_per_s,
+        "peak_to_mean": scenario.peak_to_mean,
+        "success_share": scenario.success_share,
+        "input_tokens": float(scenario.input_tokens),
+        "output_tokens": float(scenario.output_tokens),
+        "cached_input_share": scenario.cached_input_share,
+        "items_per_request": float(scenario.items_per_request),
+        "slo_ttft": scenario.slo_ttft_ms * MILLISECOND,
+        "slo_tpot": scenario.slo_tpot_ms * MILLISECOND,
+        "slo_latency": scenario.slo_latency_ms * MILLISECOND,
+        "max_context": float(shape.max_context_tokens) if shape else math.inf,
+    }
+
+
+def _language_model(model: Model) -> dict[str, float]:
+    counts, shape = parameters(model), model.transformer
+    if shape is None:
+        names = (
+            "layers", "hidden", "dense_params", "expert_params", "embedding_params", "experts",
+            "experts_per_token", "kv_elements", "window_kv_elements", "window_tokens",
+            "state_elements", "kv_heads", "prefill_flops_per_pair", "decode_flops_per_pair",
+            "window_flops_per_pair",
+        )  # fmt: skip
+        return dict.fromkeys(names, 0.0) | {"kv_heads": 1.0}
+    a = shape.attention
+    full, windowed, heads = float(a.layers), float(a.window_layers), float(a.heads)
+    kv_heads, head_dim = float(a.kv_heads), float(a.head_dim)
+    if a.kv_lora_rank:
+        latent, rope = float(a.kv_lora_rank), float(a.qk_rope_dim)
+        kv = transformer.latent_kv_elements_per_token(full, latent, rope)
+        # Prefill expands the latent to per-head keys and values; decoding multiplies with the
+        # latent itself ("absorbed"), which reads little and computes more.
+        prefill = transformer.attention_flops_per_pair(
+            full, heads, float(a.qk_nope_dim) + rope, float(a.v_dim)
+        )
+        decode = transformer.attention_flops_per_pair(full, heads, latent + rope, latent)
+        ways = 1.0
+    else:
+        kv = transformer.kv_elements_per_token(full, kv_heads, head_dim)
+        prefill = decode = transformer.attention_flops_per_pair(full, heads, head_dim, head_dim)
+        ways = kv_heads
+    return {
+        "layers": float(_layers(shape)),
+        "hidden": float(shape.hidden),
+        "dense_params": counts.dense,
+        "expert_params": counts.experts,
+        "embedding_params": counts.embedding,
+        "experts": float(shape.experts),
+        "experts_per_token": float(shape.experts_per_token),
+        "kv_elements": float(kv),
+        "window_kv_elements": float(transformer.kv_elements_per_token(windowed, *_window(a))),
+        "window_tokens": float(a.window_tokens),
+        "state_elements": float(
+            transformer.state_elements(
+                float(a.linear_layers),
+                float(a.linear_value_heads),
+                float(a.linear_key_dim),
+                float(a.linear_value_dim),
+            )  # fmt: skip
+        ),
+        "kv_heads": ways,
+        "prefill_flops_per_pair": float(prefill),
+        "decode_flops_per_pair": float(decode),
+        "window_flops_per_pair": float(
+            transformer.attention_flops_per_pair(windowed, heads, *_window(a)[1:] * 2)
+        ),
+    }
+
+
+def _sample_model(
+    scenario: Scenario, model: Model, scheme: Scheme, resident_share: float
+) -> dict[str, float]:
+    sample = model.sample
+    wait = {"batch_wait": scenario.batch_wait_ms * MILLISECOND}
+    if sample is None:
+        names = (
+            "sample_flops", "sample_passes", "sample_weight_bytes", "sample_activation_bytes",
+            "sample_resident_bytes", "sample_gather_bytes",
+        )  # fmt: skip
+        return dict.fromkeys(names, 0.0) | {"sample_passes": 1.0} | wait
+    activation_bytes = sample.activation_mb * MB * min(scheme.activation_bits, 16.0) / 16.0
+    scale = scenario.work_scale
+    linear, quadratic = sample.gflop - sample.attention_gflop, sample.attention_gflop
+    length = scenario.input_tokens / sample.reference_tokens if sample.reference_tokens else 1.0
+    step_params = sample.step_params_b if sample.step_params_b is not None else model.params_b
+    counts = parameters(model)
+    stored = _stored(model, scheme, counts)
+    # Denoising and decoding repeat the passes; pixels, seconds and rows grow the batch instead.
+    passes = sample.sequential_steps * (scale if sample.sequential_steps > 1 else 1.0)
+    return {
+        "sample_flops": (linear * length + quadratic * length**2) * GIGA * scale,
+        "sample_passes": max(passes, 1.0),
+        "sample_weight_bytes": step_params * BILLION * stored.dense / counts.dense,
+        "sample_activation_bytes": activation_bytes * length * scale,
+        "sample_resident_bytes": activation_bytes * length * resident_share
+        / sample.sequential_steps,
+        "sample_gather_bytes": sample.gather_kb * KB * scale,
+    } | wait  # fmt: skip
+
+
+def _storage(scenario: Scenario, choice: Choice) -> dict[str, float]:
+    stored = _stored(choice.model, choice.scheme, parameters(choice.model))
+    return {
+        "dense_bytes": stored.dense,
+        "expert_bytes": stored.experts,
+        "embedding_bytes": stored.embedding,
+        "kv_bytes_per_element": KV_BITS[scenario.kv_precision] / BITS_PER_BYTE,
+    }
+
+
+def _device(choice: Choice, fitted: Coefficients) -> dict[str, float]:
+    chip, assumed = choice.accelerator, fitted.assumptions
+    wide = arithmetic_on(chip, "bf16")
+    assert wide is not None and chip.memory_bandwidth_gb_per_s is not None
+    share = _socket_share(choice)
+    if chip.kind == "cpu":
+        instance_gb = choice.instance.memory_gb if choice.instance else None
+        memory_gb = instance_gb or chip.memory_gb or assumed.cpu_memory_gb
+    else:
+        assert chip.memory_gb is not None
+        memory_gb = chip.memory_gb
+    peak_power = math.nan if chip.tdp_w is None else chip.tdp_w * share
+    idle_power = (
+        peak_power * assumed.idle_power_share if chip.idle_w is None else chip.idle_w * share
+    )
+    link = chip.link_gb_per_s or assumed.unknown_link_gb_per_s
+    return {
+        "peak_flops": chip.dense_tflops[choice.arithmetic] * TFLOPS * share,
+        "attention_peak_flops": chip.dense_tflops[wide] * TFLOPS * share,
+        "memory_bandwidth": chip.memory_bandwidth_gb_per_s * GB * share,
+        "memory_capacity": memory_gb * GB,
+        "link_bandwidth": link * GB,
+        "slow_link_bandwidth": min(assumed.slow_link_gb_per_s, link) * GB,
+        "fast_domain": float(chip.fast_domain_devices),
+        "peak_power": peak_power,
+        "idle_power": idle_power,
+    }
+
+
+def _socket_share(choice: Choice) -> float:
+    """Sockets that a CPU replica has: the instance it fills. One device of anything else."""
+    if choice.accelerator.kind != "cpu" or choice.instance is None:
+        return 1.0
+    return choice.instance.accelerator_count
+
+
+def _serving(scenario: Scenario, choice: Choice) -> dict[str, float]:
+    alone = choice.devices_per_replica == 1.0
+    return {
+        "tensor_parallel": 1.0 if alone else float(scenario.tensor_parallel),
+        "pipeline_parallel": 1.0 if alone else float(scenario.pipeline_parallel),
+        "data_parallel": 1.0 if alone else float(scenario.data_parallel),
+        "expert_parallel": 1.0 if alone else float(scenario.expert_parallel),
+        "concurrency": float(scenario.concurrency),
+        "memory_share": scenario.memory_share,
+        "devices_per_replica": choice.devices_per_replica,
+    }
+
+
+def _fitted(choice: Choice, fitted: Coefficients) -> dict[str, float]:
+    chip, engine = fitted.chip(choice.accelerator), fitted.engine(choice.engine.id)
+    common = {
+        "exponent": fitted.exponent,
+        "attention_efficiency": chip.attention_efficiency,
+        "cache_efficiency": chip.cache_efficiency,
+        "link_efficiency": chip.link_efficiency,
+        "collective_latency": chip.collective_latency_us * MICROSECOND,
+        "sequence_overhead": engine.sequence_overhead_us * chip.launch_factor * MICROSECOND,
+        "prefill_interference": engine.prefill_interference,
+        "ttft_prefill": engine.ttft_prefill,
+        "ttft_queue": engine.ttft_queue,
+        "ttft_step": engine.ttft_step,
+        "ttft_log_sd": fitted.assumptions.ttft_log_sd,
+    }
+    if choice.model.transformer is not None:
+        efficiencies = chip.compute_efficiency
+        known = efficiencies.get(choice.arithmetic) or efficiencies.get("bf16")
+        return common | {
+            "compute_efficiency": known or min(efficiencies.values()),
+            "half_tokens": chip.half_tokens,
+            "half_flops": 0.0,
+            "memory_efficiency": chip.memory_efficiency,
+            "gather_efficiency": chip.memory_efficiency,
+            "layer_overhead": engine.layer_overhead_us * chip.launch_factor * MICROSECOND,
+            "step_overhead": engine.step_overhead_us * chip.launch_factor * MICROSECOND,
+            "workspace_bytes": fitted.assumptions.workspace_gb * GB
+            if choice.accelerator.kind != "cpu" else 0.0,
+            "latency_log_sd": fitted.assumptions.latency_log_sd,
+        }  # fmt: skip
+    sample = fitted.sample(choice.model.model_class)
+    factor = fitted.sample_chips.get(f"{choice.accelerator.generation}/{choice.arithmetic}", 1.0)
+    peak = choice.accelerator.dense_tflops[choice.arithmetic]
+    return common | {
+        "compute_efficiency": min(sample.compute_efficiency * factor, 1.0),
+        "half_tokens": 0.0,
+        "half_flops": sample.half_gflop * GIGA * peak / 100.0,
+        "memory_efficiency": sample.memory_efficiency,
+        "gather_efficiency": sample.gather_efficiency,
+        "layer_overhead": sample.pass_overhead_us * MICROSECOND,
+        "step_overhead": sample.batch_overhead_us * MICROSECOND,
+        "workspace_bytes": 0.0,
+        "latency_log_sd": sample.latency_log_sd,
+    }
+
+
+def _price(scenario: Scenario, choice: Choice, fitted: Coefficients) -> dict[str, float]:
+    devices = choice.instance.accelerator_count if choice.instance else choice.devices_per_replica
+    if scenario.device_price_usd_per_hour is not None:
+        hourly = scenario.device_price_usd_per_hour * devices
+    else:
+        assert choice.price is not None  # choose() has refused it
+        hourly = choice.price.usd_per_hour
+    committed = scenario.purchase in ("reserved_1y", "reserved_3y")
+    hourly = float(
+        pricing.effective_price(
+            hourly,
+            scenario.discount_share,
+            scenario.spot_overhead_share if scenario.purchase == "spot" else 0.0,
+            scenario.unused_commitment_share if committed else 0.0,
+        )
+    )
+    return {
+        "instance_price": hourly / HOUR,
+        # A CPU instance is one replica, so it counts as one device.
+        "devices_per_instance": 1.0 if choice.accelerator.kind == "cpu" else devices,
+        "memory_price_share": _memory_share(scenario, choice, fitted),
+    }
+
+
+def _memory_share(scenario: Scenario, choice: Choice, fitted: Coefficients) -> float:
+    """Part of an instance's price that is shown as memory."""
+    if scenario.memory_price_share is not None:
+        return scenario.memory_price_share
+    assumed = fitted.assumptions
+    if choice.accelerator.kind == "cpu":
+        return assumed.ram_share_cpu
+    return assumed.ram_share_accelerated + assumed.accelerator_share * assumed.device_memory_share
+
+
+def _capacity(scenario: Scenario) -> dict[str, float]:
+    return {
+        "replicas_follow": float(scenario.scaling == "follow"),
+        "fixed_replicas": float(scenario.fixed_replicas) if scenario.scaling == "fixed" else 0.0,
+        "min_replicas": float(scenario.min_replicas),
+        "spare_replicas": float(scenario.spare_replicas),
+        "target_utilisation": scenario.target_utilisation,
+        "scaling_lag_share": scenario.scaling_lag_share,
+        "nonproduction_share": scenario.nonproduction_share,
+        "live_versions": float(scenario.live_versions),
+        "stored_versions": float(max(scenario.stored_versions, scenario.live_versions)),
+    }
+
+
+def _overheads(scenario: Scenario) -> dict[str, float]:
+    return {
+        "storage_price": scenario.storage_usd_per_gb_month / GB / MONTH,
+        "object_storage_price": scenario.object_storage_usd_per_gb_month / GB / MONTH,
+        "image_bytes": scenario.image_gb * GB,
+        "log_bytes": scenario.log_kb_per_request * KB,
+        "log_price": scenario.log_usd_per_gb / GB,
+        "request_bytes": scenario.request_kb * KB,
+        "response_bytes": scenario.response_kb * KB,
+        "egress_share": scenario.egress_share,
+        "egress_price": scenario.egress_usd_per_gb / GB,
+        "cross_zone_share": scenario.cross_zone_share,
+        "cross_zone_price": scenario.cross_zone_usd_per_gb / GB,
+        "load_balancer_price": scenario.load_balancer_usd_per_hour / HOUR,
+        "load_balancer_byte_price": scenario.load_balancer_usd_per_gb / GB,
+        "control_plane_price": scenario.control_plane_usd_per_hour / HOUR,
+        "monitoring_price": scenario.monitoring_usd_per_instance_month / MONTH,
+        "agent_share": scenario.agent_share,
+        "platform_share": scenario.platform_share,
+        "on_call_price": scenario.on_call_usd_per_month / MONTH,
+        "pue": scenario.pue,
+        "carbon_intensity": scenario.grid_g_co2_per_kwh / KILOWATT_HOUR,
+    }

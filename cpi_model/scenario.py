@@ -1,0 +1,451 @@
+"""What the user chose: one frozen, versioned object, the whole state of the app.
+
+Every assumption of the model is a field here, with title, help, unit, range, default and the
+source of that default. Nothing that moves a figure is hidden in code. ``FIELDS`` describes the
+fields for pages, links and the terminal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated, Any, Literal, get_args
+
+import annotated_types
+from pydantic import BaseModel, ConfigDict, Field
+
+VERSION = 1
+
+Group = Literal[
+    "workload", "model", "compression", "serving", "hardware", "price", "scaling", "overheads",
+    "display",
+]  # fmt: skip
+GROUPS: tuple[Group, ...] = get_args(Group)
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./\-]*$", max_length=60)]
+
+
+def _field(
+    group: Group,
+    key: str,
+    default: Any,
+    title: str,
+    help: str,
+    *,
+    unit: str = "",
+    ge: float | None = None,
+    le: float | None = None,
+    step: float | None = None,
+    log: bool = False,
+    source: str = "",
+    as_of: str = "",
+) -> Any:
+    """A scenario field with everything that a page, a link and a reviewer need to know.
+
+    `key` is the short name in links, for ever. `log` asks for a logarithmic slider. `source` and
+    `as_of` say where the default comes from; a choice of the user has none.
+    """
+    return Field(
+        default,
+        title=title,
+        description=help,
+        ge=ge,
+        le=le,
+        json_schema_extra={
+            "group": group, "key": key, "unit": unit, "step": step, "log": log,
+            "source": source, "as_of": as_of,
+        },
+    )  # fmt: skip
+
+
+ASSUMED = "assumption of this project"
+ASSUMED_ON = "2026-11-24"
+
+
+class Scenario(BaseModel):
+    """Everything that decides cost and latency of one deployment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    # workload
+    requests_per_s: float = _field(
+        "workload", "rps", 10.0, "Requests per second",
+        "Average over the month, failed requests included.",
+        unit="1/s", ge=0.0001, le=1e6, log=True,
+    )  # fmt: skip
+    peak_to_mean: float = _field(
+        "workload", "peak", 2.0, "Peak to average",
+        "Busiest traffic that must be served, divided by the average.",
+        unit="×", ge=1, le=50, step=0.1,
+        source="Azure LLM 2024 week: hourly peak over mean of conversation traffic is about 2",
+        as_of="2024-05-19",
+    )  # fmt: skip
+    input_tokens: int = _field(
+        "workload", "in", 1000, "Input tokens",
+        "Tokens of one request that the model reads: prompt, context, documents. For encoders the "
+        "length of the text.",
+        unit="tokens", ge=1, le=1_000_000, log=True,
+    )  # fmt: skip
+    output_tokens: int = _field(
+        "workload", "out", 250, "Output tokens",
+        "Tokens that the model writes in answer to one request. Only language models use it.",
+        unit="tokens", ge=1, le=131_072, log=True,
+    )  # fmt: skip
+    cached_input_share: float = _field(
+        "workload", "hit", 0.0, "Cached input",
+        "Share of the input tokens whose keys and values are still in memory from an earlier "
+        "request (prefix cache).",
+        unit="share", ge=0, le=0.99, step=0.01,
+    )  # fmt: skip
+    success_share: float = _field(
+        "workload", "ok", 0.995, "Successful requests",
+        "Share of requests that end well. Only these divide the cost; failed ones cost the same.",
+        unit="share", ge=0.01, le=1, step=0.001, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+    items_per_request: int = _field(
+        "workload", "items", 1, "Items per request",
+        "Rows, images, texts or user-item pairs scored in one request. Language models take 1.",
+        unit="items", ge=1, le=100_000, log=True,
+    )  # fmt: skip
+    work_scale: float = _field(
+        "workload", "scale", 1.0, "Work per item",
+        "Work of one item relative to the model's own input: 2 is twice the denoising steps, "
+        "pixels or seconds of audio.",
+        unit="×", ge=0.01, le=100, step=0.1, log=True,
+    )  # fmt: skip
+    slo_ttft_ms: float = _field(
+        "workload", "sttft", 1000.0, "Limit: time to first token",
+        "A request is good when its first token comes within this time. Language models only.",
+        unit="ms", ge=1, le=600_000, log=True,
+        source="MLPerf Inference llama-2-70b interactive asks 450 ms, server 2,000 ms",
+        as_of="2025-09-09",
+    )  # fmt: skip
+    slo_tpot_ms: float = _field(
+        "workload", "stpot", 50.0, "Limit: time per output token",
+        "A request is good when its further tokens come at least this fast. Language models only.",
+        unit="ms", ge=0.5, le=10_000, log=True,
+        source="MLPerf Inference llama-2-70b interactive asks 40 ms, server 200 ms",
+        as_of="2025-09-09",
+    )  # fmt: skip
+    slo_latency_ms: float = _field(
+        "workload", "slo", 30_000.0, "Limit: whole request",
+        "A request is good when it is answered in full within this time.",
+        unit="ms", ge=0.1, le=3_600_000, log=True, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+
+    # model
+    model: Name = _field(
+        "model", "m", "llama-3.1-8b", "Model", "What is served. The Catalog page lists them all.",
+    )  # fmt: skip
+    live_versions: int = _field(
+        "model", "live", 1, "Live versions",
+        "Versions of the model kept running at once. Each needs its own minimum of replicas.",
+        unit="versions", ge=1, le=100,
+    )  # fmt: skip
+    stored_versions: int = _field(
+        "model", "kept", 3, "Stored versions",
+        "Versions of the weights kept in storage, the live ones included.",
+        unit="versions", ge=1, le=1000, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+
+    # compression
+    scheme: Name = _field(
+        "compression", "q", "bf16", "Precision",
+        "How weights are stored and multiplied. Fewer bits need less memory and time, and can "
+        "cost quality.",
+    )  # fmt: skip
+    kv_precision: Literal["bf16", "fp8", "int8", "fp4"] = _field(
+        "compression", "kv", "bf16", "KV cache precision",
+        "How the keys and values of running requests are stored. Language models only.",
+    )  # fmt: skip
+
+    # serving
+    engine: Name = _field(
+        "serving", "e", "vllm", "Engine", "Software that runs the model.",
+    )  # fmt: skip
+    concurrency: int = _field(
+        "serving", "c", 32, "Concurrency",
+        "Requests that one replica works on together (for models without tokens: the batch). More "
+        "share one read of the weights, and each waits longer.",
+        unit="requests", ge=1, le=8192, log=True,
+    )  # fmt: skip
+    tensor_parallel: int = _field(
+        "serving", "tp", 1, "Tensor parallel",
+        "Devices that share every layer of one replica.", unit="devices", ge=1, le=128, log=True,
+    )  # fmt: skip
+    pipeline_parallel: int = _field(
+        "serving", "pp", 1, "Pipeline parallel",
+        "Groups of devices that each hold a part of the layers.",
+        unit="stages", ge=1, le=64, log=True,
+    )  # fmt: skip
+    data_parallel: int = _field(
+        "serving", "dp", 1, "Attention data parallel",
+        "Copies of the attention layers inside one replica; experts are spread over all of them.",
+        unit="copies", ge=1, le=128, log=True,
+    )  # fmt: skip
+    expert_parallel: int = _field(
+        "serving", "ep", 1, "Expert parallel",
+        "Groups over which whole experts are spread. The rest of the devices split each expert.",
+        unit="groups", ge=1, le=512, log=True,
+    )  # fmt: skip
+    memory_share: float = _field(
+        "serving", "mem", 0.9, "Memory for the engine",
+        "Share of a device's memory that the engine may use for weights, cache and working space.",
+        unit="share", ge=0.1, le=1, step=0.01,
+        source="default of vLLM's gpu-memory-utilization", as_of="2026-11-23",
+    )  # fmt: skip
+    batch_wait_ms: float = _field(
+        "serving", "wait", 5.0, "Longest wait for a batch",
+        "How long a request may wait for others before its batch starts. Models without tokens "
+        "only.",
+        unit="ms", ge=0, le=10_000, step=1, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+
+    # hardware
+    accelerator: Name = _field(
+        "hardware", "hw", "h100-sxm", "Hardware", "Chip that runs the model.",
+    )  # fmt: skip
+    instance: Name = _field(
+        "hardware", "i", "auto", "Instance",
+        "Instance type as cloud/type, or auto: the cheapest offer with this chip.",
+    )  # fmt: skip
+    cloud: Name = _field(
+        "hardware", "cl", "any", "Cloud", "Where auto looks for an offer: one cloud, or any.",
+    )  # fmt: skip
+    region: Name = _field(
+        "hardware", "reg", "any", "Region", "Where auto looks for an offer: one region, or any.",
+    )  # fmt: skip
+
+    # price
+    purchase: Literal["on_demand", "spot", "reserved_1y", "reserved_3y"] = _field(
+        "price", "buy", "on_demand", "Purchase option",
+        "On demand, spot (can be taken away), or committed for one or three years.",
+    )  # fmt: skip
+    device_price_usd_per_hour: float | None = _field(
+        "price", "price", None, "Own price per device",
+        "Replaces the catalog's price, host included. Empty: the catalog's.",
+        unit="USD/h", ge=0.00001, le=10_000,
+    )  # fmt: skip
+    discount_share: float = _field(
+        "price", "disc", 0.0, "Discount",
+        "Negotiated reduction of the price above.", unit="share", ge=0, le=0.95, step=0.01,
+    )  # fmt: skip
+    spot_overhead_share: float = _field(
+        "price", "spotx", 0.05, "Spot overhead",
+        "Extra capacity bought to ride out interruptions; counts only with spot.",
+        unit="share", ge=0, le=2, step=0.01, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+    unused_commitment_share: float = _field(
+        "price", "unused", 0.0, "Unused commitment",
+        "Share of the committed hours that nothing runs on; counts only with 1 and 3 years.",
+        unit="share", ge=0, le=0.9, step=0.01,
+    )  # fmt: skip
+    memory_price_share: float | None = _field(
+        "price", "msh", None, "Memory's share of the price",
+        "Part of an instance's price that is shown as memory. Empty: the rule of the methodology "
+        "(accelerated instance 2 % RAM + a quarter of the accelerator's 95 % for its memory; CPU "
+        "instance 40 %). Moves cost between two components, never the total.",
+        unit="share", ge=0, le=1, step=0.01,
+        source="RAM: Datadog container cost allocation (95/3/2 and 60/40); HBM: assumption",
+        as_of="2024-09-01",
+    )  # fmt: skip
+
+    # scaling
+    scaling: Literal["peak", "follow", "fixed"] = _field(
+        "scaling", "sc", "peak", "Replicas",
+        "peak: always enough for the peak. follow: autoscaled with the traffic. fixed: a number.",
+    )  # fmt: skip
+    fixed_replicas: int = _field(
+        "scaling", "n", 1, "Fixed replicas", "Used when replicas are fixed.",
+        unit="replicas", ge=1, le=100_000, log=True,
+    )  # fmt: skip
+    min_replicas: int = _field(
+        "scaling", "min", 1, "Minimum replicas",
+        "Kept running for each live version, traffic or not.",
+        unit="replicas", ge=0, le=10_000,
+    )  # fmt: skip
+    spare_replicas: int = _field(
+        "scaling", "spare", 0, "Spare replicas",
+        "Replicas beyond the need, to survive the loss of one (N+1).",
+        unit="replicas", ge=0, le=1000,
+    )  # fmt: skip
+    target_utilisation: float = _field(
+        "scaling", "util", 0.7, "Target utilisation",
+        "Load that a replica may carry at the peak, as a share of its capacity.",
+        unit="share", ge=0.05, le=1, step=0.01,
+        source="Knative's default target, 70 % of capacity", as_of="2026-11-23",
+    )  # fmt: skip
+    scaling_lag_share: float = _field(
+        "scaling", "lag", 0.15, "Autoscaling lag",
+        "Replica-hours beyond the need because scaling reacts late; counts only with follow.",
+        unit="share", ge=0, le=5, step=0.01, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+    nonproduction_share: float = _field(
+        "scaling", "nonprod", 0.0, "Test and staging",
+        "Capacity outside production, relative to production.",
+        unit="share", ge=0, le=10, step=0.05,
+    )  # fmt: skip
+
+    # overheads
+    storage_usd_per_gb_month: float = _field(
+        "overheads", "stor", 0.08, "Disk price", "Disk of the instances, for weights and images.",
+        unit="USD/GB/month", ge=0, le=10, source="AWS EBS gp3, us-east-1", as_of="2025-01-01",
+    )  # fmt: skip
+    object_storage_usd_per_gb_month: float = _field(
+        "overheads", "obj", 0.023, "Object storage price", "For the stored versions of weights.",
+        unit="USD/GB/month", ge=0, le=10, source="AWS S3 standard, us-east-1", as_of="2025-01-01",
+    )  # fmt: skip
+    image_gb: float = _field(
+        "overheads", "img", 12.0, "Container image", "Engine and libraries on each replica's disk.",
+        unit="GB", ge=0, le=1000, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+    log_kb_per_request: float = _field(
+        "overheads", "log", 2.0, "Logs", "Logs and traces written for one request.",
+        unit="kB", ge=0, le=100_000, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+    log_usd_per_gb: float = _field(
+        "overheads", "logp", 0.5, "Log price", "Taking in logs, per GB.",
+        unit="USD/GB", ge=0, le=100, source="AWS CloudWatch Logs ingestion, us-east-1",
+        as_of="2026-01-01",
+    )  # fmt: skip
+    request_kb: float = _field(
+        "overheads", "reqkb", 6.0, "Request size", "Bytes that one request brings in.",
+        unit="kB", ge=0, le=1e6, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+    response_kb: float = _field(
+        "overheads", "reskb", 3.0, "Response size", "Bytes that one answer takes out.",
+        unit="kB", ge=0, le=1e6, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+    egress_share: float = _field(
+        "overheads", "egsh", 1.0, "Responses that leave the cloud",
+        "Share of the answers that go to the internet and are billed as egress.",
+        unit="share", ge=0, le=1, step=0.05, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+    egress_usd_per_gb: float = _field(
+        "overheads", "eg", 0.09, "Egress price", "Traffic to the internet.",
+        unit="USD/GB", ge=0, le=10, source="AWS egress, first 10 TB a month, us-east-1",
+        as_of="2025-01-01",
+    )  # fmt: skip
+    cross_zone_share: float = _field(
+        "overheads", "xzsh", 0.5, "Cross-zone traffic",
+        "Share of requests and answers that cross a zone inside the region.",
+        unit="share", ge=0, le=1, step=0.05, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+    cross_zone_usd_per_gb: float = _field(
+        "overheads", "xz", 0.02, "Cross-zone price", "Both directions together.",
+        unit="USD/GB", ge=0, le=10, source="AWS, 0.01 USD in each direction", as_of="2025-01-01",
+    )  # fmt: skip
+    load_balancer_usd_per_hour: float = _field(
+        "overheads", "lb", 0.0225, "Load balancer", "One load balancer in front of the service.",
+        unit="USD/h", ge=0, le=1000, source="AWS ALB, us-east-1", as_of="2025-01-01",
+    )  # fmt: skip
+    load_balancer_usd_per_gb: float = _field(
+        "overheads", "lbgb", 0.008, "Load balancer traffic", "Per GB through the load balancer.",
+        unit="USD/GB", ge=0, le=10, source="AWS ALB, one LCU-hour serves 1 GB",
+        as_of="2025-01-01",
+    )  # fmt: skip
+    control_plane_usd_per_hour: float = _field(
+        "overheads", "cp", 0.1, "Control plane", "Managed Kubernetes or the like, this service's "
+        "share.",
+        unit="USD/h", ge=0, le=1000, source="AWS EKS control plane", as_of="2026-01-01",
+    )  # fmt: skip
+    monitoring_usd_per_instance_month: float = _field(
+        "overheads", "mon", 15.0, "Monitoring", "Monitoring of one instance.",
+        unit="USD/month", ge=0, le=10_000, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+    agent_share: float = _field(
+        "overheads", "agent", 0.03, "Node agents",
+        "Share of each instance's price that goes to agents: networking, logging, security.",
+        unit="share", ge=0, le=0.5, step=0.01, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+    platform_share: float = _field(
+        "overheads", "plat", 0.05, "Platform overhead",
+        "Platform team, licences and support, as a rate on compute and memory.",
+        unit="share", ge=0, le=5, step=0.01, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+    on_call_usd_per_month: float = _field(
+        "overheads", "oncall", 0.0, "On-call", "People on call for this service.",
+        unit="USD/month", ge=0, le=10_000_000,
+    )  # fmt: skip
+    pue: float = _field(
+        "overheads", "pue", 1.2, "PUE",
+        "Power of the whole data centre over the power of its computers. Counts for energy and "
+        "carbon, not for rented prices.",
+        unit="×", ge=1, le=3, step=0.01, source="ecologits 0.11.3, OpenAI as modelled",
+        as_of="2026-09-01",
+    )  # fmt: skip
+    grid_g_co2_per_kwh: float = _field(
+        "overheads", "grid", 400.0, "Grid carbon", "Carbon of the electricity used.",
+        unit="g/kWh", ge=0, le=2000, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+
+    # display
+    currency: Literal["USD", "EUR", "GBP", "CHF", "JPY", "CNY", "INR"] = _field(
+        "display", "cur", "USD", "Currency", "Money is computed in USD and shown in this currency.",
+    )  # fmt: skip
+    currency_per_usd: float = _field(
+        "display", "fx", 1.0, "Exchange rate", "Units of the currency for one USD.",
+        unit="per USD", ge=0.0001, le=100_000,
+    )  # fmt: skip
+    period: Literal["day", "month", "year"] = _field(
+        "display", "per", "month", "Period", "Period of the totals.",
+    )  # fmt: skip
+    cost_basis: Literal["loaded", "marginal"] = _field(
+        "display", "basis", "loaded", "Cost basis",
+        "Fully loaded: idle time and overheads included. Marginal: one more request, on capacity "
+        "that is full.",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FieldInfo:
+    """What a page, a link or a reviewer needs to know of one field."""
+
+    name: str
+    key: str
+    group: Group
+    title: str
+    help: str
+    unit: str
+    default: Any
+    kind: Literal["int", "float", "choice", "text"]
+    minimum: float | None
+    maximum: float | None
+    step: float | None
+    log: bool
+    choices: tuple[str, ...]
+    optional: bool
+    source: str
+    as_of: date | None
+
+
+def _describe(name: str) -> FieldInfo:
+    info = Scenario.model_fields[name]
+    extra = info.json_schema_extra
+    assert isinstance(extra, dict)
+    annotation: Any = info.annotation
+    optional = type(None) in get_args(annotation)
+    inner = get_args(annotation)[0] if optional else annotation
+    choices = get_args(inner) if inner not in (int, float, str) else ()
+    kind: Any = {int: "int", float: "float", str: "text"}.get(inner, "choice")
+    limits = {type(item): item for item in info.metadata}
+    for argument in get_args(annotation):
+        for item in getattr(argument, "__metadata__", ()):
+            limits.setdefault(type(item), item)
+    ge, le = limits.get(annotated_types.Ge), limits.get(annotated_types.Le)
+    as_of = str(extra["as_of"])
+    return FieldInfo(
+        name=name, key=str(extra["key"]), group=extra["group"],  # type: ignore[arg-type]
+        title=str(info.title), help=str(info.description), unit=str(extra["unit"]),
+        default=info.default, kind=kind,
+        minimum=None if ge is None else float(ge.ge),
+        maximum=None if le is None else float(le.le),
+        step=extra["step"],  # type: ignore[arg-type]
+        log=bool(extra["log"]), choices=choices, optional=optional,
+        source=str(extra["source"]), as_of=date.fromisoformat(as_of) if as_of else None,
+    )  # fmt: skip
+
+
+FIELDS: dict[str, FieldInfo] = {name: _describe(name) for name in Scenario.model_fields}
+KEYS: dict[str, str] = {info.key: name for name, info in FIELDS.items()}
+assert len(KEYS) == len(FIELDS), "two fields share a key"

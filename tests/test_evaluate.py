@@ -1,0 +1,239 @@
+"""Laws and worked examples that the whole model must obey."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cpi_model.catalog import catalog
+from cpi_model.coefficients import coefficients
+from cpi_model.evaluate import OBSTACLES, Estimate, evaluate
+from cpi_model.inputs import Inputs, resolve
+from cpi_model.scenario import Scenario
+from cpi_model.studies.sweep import stack
+
+MODELS = {
+    "llama-3.1-8b": ("vllm", "h100-sxm", 1),
+    "llama-3.1-70b": ("vllm", "h100-sxm", 4),
+    "deepseek-r1": ("sglang", "h200-sxm", 8),
+    "gpt-oss-120b": ("vllm", "b200-sxm", 1),
+    "qwen3.5-397b-a17b": ("vllm", "b200-sxm", 8),
+}
+OTHERS = {
+    "bert-large": ("tensorrt", "l4"),
+    "resnet50-v1.5": ("onnxruntime", "xeon-platinum-8488c"),
+    "sdxl-1.0": ("tensorrt", "h100-sxm"),
+    "dlrm-v2": ("torchrec", "h100-sxm"),
+    "whisper-large-v3": ("tensorrt-llm", "h100-sxm"),
+}
+
+
+def llm(model: str = "llama-3.1-8b", **changes: object) -> Scenario:
+    engine, chip, devices = MODELS[model]
+    scheme = {"deepseek-r1": "fp8", "gpt-oss-120b": "mxfp4-experts", "qwen3.5-397b-a17b": "fp8"}
+    return Scenario(
+        model=model, engine=engine, accelerator=chip, tensor_parallel=devices,
+        scheme=scheme.get(model, "bf16"), **changes,
+    )  # fmt: skip
+
+
+def numbers(scenario: Scenario) -> Inputs:
+    return resolve(scenario, catalog())
+
+
+def components(estimate: Estimate) -> float:
+    return (
+        estimate.compute_cost + estimate.memory_cost + estimate.storage_cost
+        + estimate.network_cost + estimate.orchestration_cost
+    )  # fmt: skip
+
+
+def test_textbook_case_is_exact() -> None:
+    """The metric's worked example: 500 USD a day for 1,000,000 requests is 0.0005 USD."""
+    scenario = llm(
+        requests_per_s=1_000_000 / 86_400, scaling="fixed", fixed_replicas=1, peak_to_mean=1.0,
+        input_tokens=10, output_tokens=2, concurrency=256,
+        success_share=1.0, instance="aws/p5.4xlarge", device_price_usd_per_hour=500 / 24,
+        storage_usd_per_gb_month=0, object_storage_usd_per_gb_month=0, log_usd_per_gb=0,
+        egress_usd_per_gb=0, cross_zone_usd_per_gb=0, load_balancer_usd_per_hour=0,
+        load_balancer_usd_per_gb=0, control_plane_usd_per_hour=0,
+        monitoring_usd_per_instance_month=0, agent_share=0, platform_share=0,
+    )  # fmt: skip
+    estimate = evaluate(numbers(scenario))
+    assert estimate.feasible
+    assert estimate.cost_per_inference == pytest.approx(0.0005, rel=1e-14)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_components_sum_to_the_total(model: str) -> None:
+    estimate = evaluate(numbers(llm(model)))
+    assert estimate.feasible
+    assert components(estimate) == pytest.approx(estimate.cost_per_inference, rel=1e-12)
+    per_request = 1000 * estimate.input_token_cost + 250 * estimate.output_token_cost
+    assert per_request == pytest.approx(estimate.cost_per_inference, rel=1e-9)
+
+
+@pytest.mark.parametrize("model", OTHERS)
+def test_other_models_have_cost_and_latency(model: str) -> None:
+    engine, chip = OTHERS[model]
+    scenario = Scenario(
+        model=model, engine=engine, accelerator=chip, concurrency=8, requests_per_s=1,
+        input_tokens=384,
+    )  # fmt: skip
+    estimate = evaluate(numbers(scenario))
+    assert estimate.feasible
+    assert np.isnan(estimate.tpot)
+    assert 0 < estimate.latency_mean < estimate.latency_p95
+    assert components(estimate) == pytest.approx(estimate.cost_per_inference, rel=1e-12)
+    parts = (
+        estimate.step_compute + estimate.step_weights + estimate.step_cache
+        + estimate.step_network + estimate.step_overhead
+    )  # fmt: skip
+    assert parts == pytest.approx(estimate.decode_step_time, rel=1e-12)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_never_faster_than_the_datasheet(model: str) -> None:
+    """A decode step reads every dense weight once and cannot beat the bandwidth that has."""
+    x = numbers(llm(model, concurrency=1, output_tokens=100))
+    estimate = evaluate(x)
+    floor = x.dense_bytes / (x.tensor_parallel * x.memory_bandwidth)
+    assert estimate.tpot > floor
+    flops = 2 * x.dense_params * x.input_tokens / (x.tensor_parallel * x.peak_flops)
+    assert estimate.prefill_time > flops
+
+
+def test_one_at_a_time_equals_all_at_once() -> None:
+    scenarios = [
+        llm(model, concurrency=n, output_tokens=out, cached_input_share=hit)
+        for model in MODELS for n in (1, 7, 64) for out in (1, 300) for hit in (0.0, 0.5)
+    ] + [
+        Scenario(model=model, engine=engine, accelerator=chip, concurrency=n)
+        for model, (engine, chip) in OTHERS.items() for n in (1, 16)
+    ]  # fmt: skip
+    each = [numbers(scenario) for scenario in scenarios]
+    together = evaluate(stack(each))
+    for index, one in enumerate(each):
+        alone = evaluate(one)
+        for field in fields(Estimate):
+            np.testing.assert_allclose(
+                getattr(together, field.name)[index], getattr(alone, field.name), rtol=1e-12,
+                err_msg=f"{field.name} of {scenarios[index].model}",
+            )  # fmt: skip
+
+
+def test_arrays_of_any_shape_broadcast() -> None:
+    x = numbers(llm())
+    grid = replace(
+        x, concurrency=np.array([1.0, 8.0, 64.0])[:, None], input_tokens=np.array([100.0, 5000.0])
+    )
+    estimate = evaluate(grid)
+    assert estimate.tpot.shape == (3, 2)
+    alone = evaluate(replace(x, concurrency=8.0, input_tokens=5000.0))
+    assert estimate.tpot[1, 1] == pytest.approx(alone.tpot, rel=1e-12)
+
+
+def test_blocks_leave_no_seam() -> None:
+    x = numbers(llm())
+    many = np.resize(np.arange(1.0, 257.0), 20_001)
+    estimate = evaluate(replace(x, concurrency=many))
+    np.testing.assert_array_equal(estimate.tpot[:256], estimate.tpot[256:512])
+    assert np.isfinite(estimate.tpot).all()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_more_requests_together(model: str) -> None:
+    """Throughput rises and tokens slow down with concurrency until memory ends."""
+    x = numbers(llm(model))
+    estimate = evaluate(replace(x, concurrency=np.arange(1.0, 513.0)))
+    assert (np.diff(estimate.tpot) >= -1e-15).all()
+    running = np.diff(estimate.running) > 0
+    assert (np.diff(estimate.throughput)[running] > 0).all()
+    assert (estimate.running <= estimate.max_concurrency).all()
+
+
+factor = st.floats(min_value=1.0, max_value=8.0)
+
+
+@settings(deadline=None, max_examples=60)
+@given(model=st.sampled_from(list(MODELS)), factor=factor, n=st.integers(1, 300))
+def test_better_hardware_is_never_slower(model: str, factor: float, n: int) -> None:
+    x = replace(numbers(llm(model)), concurrency=float(n))
+    plain = evaluate(x)
+    for name in ("memory_bandwidth", "peak_flops", "attention_peak_flops", "link_bandwidth"):
+        better = evaluate(replace(x, **{name: getattr(x, name) * factor}))
+        assert better.tpot <= plain.tpot * (1 + 1e-12)
+        assert better.ttft <= plain.ttft * (1 + 1e-12)
+
+
+@settings(deadline=None, max_examples=60)
+@given(model=st.sampled_from(list(MODELS)), factor=factor)
+def test_price_and_failures_scale_cost(model: str, factor: float) -> None:
+    x = replace(numbers(llm(model)), monitoring_price=0.0)
+    plain = evaluate(x)
+    dearer = evaluate(replace(x, instance_price=x.instance_price * factor))
+    assert dearer.compute_cost == pytest.approx(plain.compute_cost * factor, rel=1e-12)
+    assert dearer.storage_cost == pytest.approx(plain.storage_cost, rel=1e-12)
+    halved = evaluate(replace(x, success_share=x.success_share / 2))
+    assert halved.cost_per_inference == pytest.approx(2 * plain.cost_per_inference, rel=1e-12)
+
+
+def test_cached_input_costs_less() -> None:
+    x = numbers(llm(input_tokens=4000, cached_input_share=0.75))
+    estimate = evaluate(x)
+    assert estimate.cached_token_cost < 0.2 * estimate.input_token_cost
+    none = evaluate(replace(x, cached_input_share=0.0))
+    assert estimate.ttft < none.ttft
+    assert estimate.throughput > none.throughput
+
+
+def test_narrower_weights_need_less_memory() -> None:
+    chain = [
+        evaluate(numbers(llm(scheme=scheme))).weight_memory
+        for scheme in ("bf16", "fp8", "int4-awq")
+    ]
+    assert chain[0] > chain[1] > chain[2]
+    assert chain[0] == pytest.approx(2 * 8.03e9, rel=0.01)
+
+
+def test_what_does_not_fit_is_refused_with_its_reason() -> None:
+    estimate = evaluate(numbers(llm("llama-3.1-70b").model_copy(update={"tensor_parallel": 1})))
+    assert not estimate.feasible
+    assert int(estimate.obstacles) & OBSTACLES["weights_do_not_fit"]
+    assert np.isnan(estimate.cost_per_inference)
+    overloaded = evaluate(
+        numbers(llm(scaling="fixed", fixed_replicas=1, requests_per_s=10_000.0))
+    )
+    assert int(overloaded.obstacles) == OBSTACLES["load_above_capacity"]
+
+
+def test_marginal_cost_is_below_fully_loaded() -> None:
+    estimate = evaluate(numbers(llm(requests_per_s=3.0)))
+    assert estimate.marginal_cost_per_inference < estimate.cost_per_inference
+    assert estimate.cost_per_good_inference >= estimate.cost_per_inference
+
+
+def test_good_share_is_the_log_normal_share_below_the_limit() -> None:
+    """At a limit equal to the estimated 95th percentile, 95 % are good."""
+    x = replace(numbers(llm()), slo_ttft=1e9, slo_tpot=1e9)
+    p95 = evaluate(x).latency_p95
+    assert evaluate(replace(x, slo_latency=p95)).good_share == pytest.approx(0.95, abs=1e-9)
+
+
+def test_following_the_traffic_costs_no_more_than_standing_for_the_peak() -> None:
+    base = llm(requests_per_s=500.0, peak_to_mean=4.0)
+    peak = evaluate(numbers(base))
+    follow = evaluate(numbers(base.model_copy(update={"scaling": "follow"})))
+    assert follow.replicas < peak.replicas
+    assert follow.cost_per_inference < peak.cost_per_inference
+    assert peak.replicas == peak.peak_replicas
+
+
+def test_coefficients_are_within_physics() -> None:
+    for chip in coefficients().chips.values():
+        assert all(0 < value <= 1 for value in chip.compute_efficiency.values())
+        assert 0 < chip.memory_efficiency <= 1
