@@ -20,11 +20,11 @@ from cpi_model.formulas import (
 from cpi_model.inputs import Inputs
 from cpi_model.units import Flag, Numeric
 
-OBSTACLES: dict[str, float] = {
-    "weights_do_not_fit": 1.0,
-    "no_memory_for_one_request": 2.0,
-    "context_too_long": 4.0,
-    "load_above_capacity": 8.0,
+OBSTACLES: dict[str, int] = {
+    "weights_do_not_fit": 1,
+    "no_memory_for_one_request": 2,
+    "context_too_long": 4,
+    "load_above_capacity": 8,
 }
 """Bits of ``Estimate.obstacles``."""
 

@@ -320,7 +320,7 @@ def _attention_params(shape: Transformer) -> float:
                 float(a.linear_value_heads),
                 float(a.linear_key_dim),
                 float(a.linear_value_dim),
-            )  # fmt: skip
+            )
         )
     return total
 
@@ -673,7 +673,7 @@ def _language_model(model: Model) -> dict[str, float]:
                 float(a.linear_value_heads),
                 float(a.linear_key_dim),
                 float(a.linear_value_dim),
-            )  # fmt: skip
+            )
         ),
         "kv_heads": ways,
         "prefill_flops_per_pair": float(prefill),

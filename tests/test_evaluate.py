@@ -35,10 +35,11 @@ OTHERS = {
 def llm(model: str = "llama-3.1-8b", **changes: object) -> Scenario:
     engine, chip, devices = MODELS[model]
     scheme = {"deepseek-r1": "fp8", "gpt-oss-120b": "mxfp4-experts", "qwen3.5-397b-a17b": "fp8"}
-    return Scenario(
-        model=model, engine=engine, accelerator=chip, tensor_parallel=devices,
-        scheme=scheme.get(model, "bf16"), **changes,
-    )  # fmt: skip
+    basis = {
+        "model": model, "engine": engine, "accelerator": chip, "tensor_parallel": devices,
+        "scheme": scheme.get(model, "bf16"),
+    }  # fmt: skip
+    return Scenario.model_validate(basis | changes)
 
 
 def numbers(scenario: Scenario) -> Inputs:
@@ -205,9 +206,7 @@ def test_what_does_not_fit_is_refused_with_its_reason() -> None:
     assert not estimate.feasible
     assert int(estimate.obstacles) & OBSTACLES["weights_do_not_fit"]
     assert np.isnan(estimate.cost_per_inference)
-    overloaded = evaluate(
-        numbers(llm(scaling="fixed", fixed_replicas=1, requests_per_s=10_000.0))
-    )
+    overloaded = evaluate(numbers(llm(scaling="fixed", fixed_replicas=1, requests_per_s=10_000.0)))
     assert int(overloaded.obstacles) == OBSTACLES["load_above_capacity"]
 
 

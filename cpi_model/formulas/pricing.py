@@ -256,7 +256,7 @@ def cost_per_inference(total_cost: Numeric, successful_requests: Numeric) -> Num
     0.0005
     """
     checks.not_negative_if_known(total_cost=total_cost, successful_requests=successful_requests)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         cost: Numeric = np.divide(total_cost, successful_requests)
     return cost
 

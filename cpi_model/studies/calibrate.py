@@ -120,9 +120,9 @@ def read_run(row: Mapping[str, str], facts: Catalog) -> Run | str:
         engine=engine.id,
         concurrency=int(min(max(in_flight if not math.isnan(in_flight) else 256, 1), 8192)),
         input_tokens=max(
-            int(round(drawn * tokens_in)) if not math.isnan(tokens_in) else reference or 512, 1
+            round(drawn * tokens_in) if not math.isnan(tokens_in) else reference or 512, 1
         ),
-        output_tokens=max(int(round(drawn * tokens_out)) if not math.isnan(tokens_out) else 1, 1),
+        output_tokens=max(round(drawn * tokens_out) if not math.isnan(tokens_out) else 1, 1),
         items_per_request=MLPERF_ITEMS.get(model.id, 1),
         device_price_usd_per_hour=1.0,
         **parallel,

@@ -1,0 +1,161 @@
+"""Measure speed and memory and print one JSON line a figure: ``make bench``.
+
+Lines have the figure's name as key, and its goal where it has one. Measure on a quiet machine; the
+browser part needs Chromium.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, NamedTuple
+
+from bench import live
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+GOALS = {
+    "configs_per_second": "at least 1000000",
+    "peak_memory_mb": "under 1500",
+    "single_estimate_us": "under 1000",
+    "catalog_load_s": "under 0.3",
+    "import_s": "under 0.5",
+    "cli_help_s": "under 0.7",
+    "slider_to_paint_ms": "under 200",
+    "slider_to_paint_p95_ms": "under 350",
+    "slider_to_paint_ratio": "under 2.5",
+}
+PROCESSES = 5
+"""Times that a figure which needs a fresh process is measured; the median counts."""
+PRESSES = 30
+WARM_UP = 3
+"""Presses at the start that do not count: code and caches of the browser are still cold."""
+SLIDER = "Concurrency"
+
+
+def main() -> int:
+    """Measure everything; a part that cannot be measured is named and makes the exit code 1."""
+    failed = False
+    for part in (_engine, _command, _page):
+        try:
+            part()
+        except (RuntimeError, OSError, subprocess.SubprocessError) as problem:
+            print(f"{part.__name__.strip('_')}: {problem}", file=sys.stderr)
+            failed = True
+    return int(failed)
+
+
+def _print(name: str, value: float) -> None:
+    line = {name: value} | ({"goal": GOALS[name]} if name in GOALS else {})
+    print(json.dumps(line), flush=True)
+
+
+def _engine() -> None:
+    for measurement, times in (("many", 1), ("single", 1), ("catalog", 5), ("import", 5)):
+        _print_medians(measurement, times)
+    _print_medians("estimate", PROCESSES)
+
+
+def _print_medians(measurement: str, times: int) -> None:
+    command = [sys.executable, "-m", "bench.engine", measurement]
+    results = []
+    for _ in range(times):
+        done = subprocess.run(command, cwd=live.ROOT, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{measurement}: {done.stderr.strip().splitlines()[-1]}")
+        results.append(json.loads(done.stdout))
+    for name in results[0]:
+        _print(name, median(result[name] for result in results))
+
+
+def _command() -> None:
+    seconds = []
+    for _ in range(PROCESSES):
+        start = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "cpi_model", "--help"],
+            cwd=live.ROOT,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        seconds.append(time.perf_counter() - start)
+    _print("cli_help_s", round(median(seconds), 3))
+
+
+class _Paints(NamedTuple):
+    middle_ms: float
+    p95_ms: float
+    charts: int
+    """Charts on the screen."""
+    redrawn: int
+    """Charts that changed with each press; the others show what the slider does not move."""
+
+
+def _page() -> None:
+    if live.chromium() is None:
+        raise RuntimeError("no Chromium, so nothing was painted")
+    app = live.ROOT / "app.py"
+    with live.browser() as browser:
+        floor = _slider_to_paint(browser, Path(__file__).with_name("floor_app.py"))
+        _print("floor_slider_to_paint_ms", round(floor.middle_ms))
+        if not app.exists():
+            raise RuntimeError("there is no app.py")
+        _print("first_load_s", round(_first_load(browser, app), 2))
+        painted = _slider_to_paint(browser, app)
+    _print("slider_to_paint_ms", round(painted.middle_ms))
+    _print("slider_to_paint_p95_ms", round(painted.p95_ms))
+    _print("slider_to_paint_ratio", round(painted.middle_ms / floor.middle_ms, 2))
+    _print("charts_on_the_page", painted.charts)
+    _print("charts_redrawn", painted.redrawn)
+
+
+def _first_load(browser: Browser, script: Path) -> float:
+    """First visit to a fresh server with an empty browser cache, until a chart is drawn."""
+    with live.serve(script) as url, browser.new_context(viewport=live.VIEWPORT) as context:
+        page = context.new_page()
+        start = time.perf_counter()
+        page.goto(url, wait_until="commit")
+        page.wait_for_selector(".js-plotly-plot .trace path", state="attached", timeout=60_000)
+        return time.perf_counter() - start
+
+
+def _slider_to_paint(browser: Browser, script: Path) -> _Paints:
+    """Time from a key on the slider until all charts (or figures) that change are painted."""
+    with live.serve(script) as url, browser.new_context(viewport=live.VIEWPORT) as context:
+        page = context.new_page()
+        live.open_app(page, url)
+        slider = page.get_by_role("slider", name=SLIDER).first
+        slider.wait_for(timeout=30_000)
+        page.wait_for_timeout(1500)  # fonts and lazily loaded code
+        page.evaluate(Path(__file__).with_name("slider.js").read_text(encoding="utf-8"))
+        slider.focus()
+        reports = []
+        for _ in range(WARM_UP + PRESSES):
+            page.keyboard.press("ArrowRight")
+            page.wait_for_function("bench.quiet()", polling=50, timeout=10_000)
+            live.settle(page)
+            reports.append(page.evaluate("bench.report()"))
+    key = "chart_ms" if reports[-1]["shown"] else "figure_ms"
+    counted = [report for report in reports[WARM_UP:] if report[key] is not None]
+    if len(counted) < PRESSES:
+        raise RuntimeError(f"{PRESSES - len(counted)} of {PRESSES} presses changed nothing")
+    times = sorted(report[key] for report in counted)
+    return _Paints(
+        median(times),
+        times[math.ceil(0.95 * len(times)) - 1],
+        reports[-1]["shown"],
+        round(median(report["changed"] for report in counted)),
+    )
+
+
+if __name__ == "__main__":
+    # A chart of one press is not to wait for threads of another library.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.exit(main())
