@@ -1,0 +1,652 @@
+"""The same studies from a terminal: ``cpi``, or ``python -m cpi_model``.
+
+Every command takes a scenario as a link, a file or fields, prints a table for people and
+``--json`` for programs. Bad input ends with one line on the error stream and exit code 2. What a
+command does not need is not imported, so that ``--help`` comes at once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from cpi_model.catalog import Catalog
+    from cpi_model.scenario import Scenario
+    from cpi_model.studies.answer import Answer
+    from cpi_model.studies.sweep import Sweep
+
+WIDTH = 400
+"""Columns where the output is no terminal: lines are not broken for a reader such as grep."""
+LONGEST_CELL = 120
+MOST_COMPLAINTS = 5
+UNKNOWN = "–"
+
+# Plain help: it is quicker, and no text in it is taken for markup.
+app = typer.Typer(
+    add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="What an AI inference costs, why, and what would change it.",
+)  # fmt: skip
+catalog_app = typer.Typer(
+    rich_markup_mode=None, help="What is known: hardware, instances, models, prices; with sources."
+)
+app.add_typer(catalog_app, name="catalog")
+
+Link = Annotated[
+    str | None,
+    typer.Option("--link", metavar="QUERY", help="Scenario as a link, or what follows its '?'."),
+]
+File = Annotated[
+    Path | None,
+    typer.Option("--file", metavar="SCENARIO", help="Scenario as a .yaml or .json file."),
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Change a field; may be given again."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Filter = Annotated[
+    str, typer.Option("--filter", metavar="TEXT", help="Only rows that have all these words.")
+]
+
+
+class BadInput(Exception):
+    """What somebody gave cannot be used; the message is for people."""
+
+
+# The way in --------------------------------------------------------------------------------------
+
+
+@app.callback(invoke_without_command=True)
+def _cpi(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from cpi_model import __version__
+
+        print(__version__)
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@catalog_app.callback(invoke_without_command=True)
+def _catalog(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Entry point of the console script."""
+    if hasattr(sys.stdout, "reconfigure"):
+        # A terminal that cannot show a sign shows another instead of a traceback.
+        sys.stdout.reconfigure(errors="replace")
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = app(given, prog_name="cpi", standalone_mode=False)
+        sys.stdout.flush()
+    except BadInput as error:
+        code = _complain(str(error))
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; Python would complain when it closes the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except Exception as error:
+        # Usage errors of typer and of click, which are of different classes by version.
+        if not hasattr(error, "format_message"):
+            raise
+        code = _complain(str(error.format_message()))
+    sys.exit(code or 0)
+
+
+def _complain(text: str) -> int:
+    """One plain line on the error stream; the exit code that goes with it."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    print(f"cpi: {line}", file=sys.stderr)
+    return 2
+
+
+def _refuse(problems: Sequence[str]) -> NoReturn:
+    more = len(problems) - MOST_COMPLAINTS
+    rest = [f"And {more} more."] if more > 0 else []
+    raise BadInput(" ".join([*problems[:MOST_COMPLAINTS], *rest]))
+
+
+def _facts() -> Catalog:
+    from cpi_model.catalog import CatalogError, catalog
+
+    try:
+        return catalog()
+    except CatalogError as error:
+        raise BadInput(f"the data cannot be loaded: {error}") from None
+
+
+def _scenario(link: str | None, file: Path | None, assignments: Sequence[str] | None) -> Scenario:
+    """Scenario of the options that all commands share."""
+    from cpi_model import links
+    from cpi_model.scenario import FIELDS, Scenario
+    from cpi_model.studies.answer import unknown_names
+
+    if link is not None and file is not None:
+        raise BadInput("Give --link or --file, not both.")
+    scenario, problems = Scenario(), list[str]()
+    if link is not None:
+        scenario, problems = links.decode(link)
+    elif file is not None:
+        scenario, problems = links.load_file(file)
+    changes = {}
+    for assignment in assignments or ():
+        name, equals, text = assignment.partition("=")
+        name = name.strip()
+        if not equals:
+            problems.append(f"--set {links.shown(assignment)} is not FIELD=VALUE.")
+        elif name not in FIELDS:
+            problems.append(links.unknown_field(name))
+        else:
+            changes[name], problem = links.check(name, text.strip())
+            problems.extend([problem] if problem else [])
+    if problems:
+        _refuse(problems)
+    scenario = scenario.model_copy(update=changes)
+    if unknown := unknown_names(scenario, _facts()):
+        _refuse(unknown)
+    return scenario
+
+
+# Output ------------------------------------------------------------------------------------------
+
+
+def _digits(value: object, significant: int = 3) -> str:
+    """A value for people: counts as they are, figures to a few digits, a dash for the unknown.
+
+    >>> [_digits(value) for value in (1234567.0, 0.00012345, 12.0, 8192, None, True, "x")]
+    ['1,230,000', '0.000123', '12', '8,192', '–', 'yes', 'x']
+    """
+    if value is None:
+        return UNKNOWN
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if not isinstance(value, float):
+        text = "".join(c if c.isprintable() else " " for c in str(value))
+        return text if len(text) <= LONGEST_CELL else text[: LONGEST_CELL - 1] + "…"
+    if not math.isfinite(value):
+        return UNKNOWN
+    rounded = float(f"{value:.{significant}g}")
+    if 0 < abs(rounded) < 1e-6:
+        return f"{rounded:g}"
+    return f"{rounded:,.10f}".rstrip("0").rstrip(".")
+
+
+def _print_json(document: object) -> None:
+    # Never NaN or Infinity, which are not JSON.
+    print(json.dumps(document, indent=2, allow_nan=False))
+
+
+def _print_table(
+    columns: Mapping[str, str],
+    rows: Sequence[Mapping[str, object]],
+    significant: int = 3,
+    spare: Sequence[str] = (),
+) -> None:
+    """Rows under headings; text from files stands as it is, nothing in it is markup.
+
+    On a screen too narrow for all columns the `spare` ones are left out, the last named first.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    width = None if sys.stdout.isatty() else WIDTH
+    console = Console(markup=False, highlight=False, emoji=False, width=width)
+
+    def table_of(keys: Iterable[str]) -> Table:
+        table = Table(
+            box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, show_header=any(columns.values())
+        )
+        for key in keys:
+            numbers = any(
+                isinstance(row.get(key), (int, float)) and not isinstance(row.get(key), bool)
+                for row in rows
+            )
+            # A figure broken over two lines is another figure.
+            table.add_column(
+                columns[key], justify="right" if numbers else "left", no_wrap=numbers,
+                overflow="fold", min_width=4,
+            )  # fmt: skip
+        for row in rows:
+            table.add_row(*(_digits(row.get(key), significant) for key in keys))
+        return table
+
+    keys, left_out = list(columns), [key for key in spare if key in columns]
+    table = table_of(keys)
+    unbounded = console.options.update(max_width=10 * WIDTH)
+    while left_out and console.measure(table, options=unbounded).maximum > console.width:
+        keys.remove(left_out.pop())
+        table = table_of(keys)
+    with console.capture() as capture:
+        console.print(table)
+    # The table is a rectangle; blanks at the ends of lines say nothing.
+    print("\n".join(line.rstrip() for line in capture.get().splitlines()), end="\n\n")
+    if len(keys) < len(columns):
+        print(f"{len(columns) - len(keys)} columns do not fit on this screen; --json has all.")
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        print("".join(c if c.isprintable() else " " for c in line))
+
+
+# estimate ----------------------------------------------------------------------------------------
+
+
+@app.command()
+def estimate(
+    link: Link = None, file: File = None, assignments: Assignments = None, as_json: AsJson = False
+) -> None:
+    """Cost, speed and memory of one scenario, or why it cannot work and what would."""
+    from cpi_model.studies.answer import answer, summary
+
+    scenario = _scenario(link, file, assignments)
+    result = answer(scenario, _facts())
+    if as_json:
+        _print_json(summary(result))
+    elif result.feasible:
+        _print_estimate(result, summary(result))
+    else:
+        _print_refusal(result)
+
+
+def _print_refusal(result: Answer) -> None:
+    _print_lines(["This cannot work.", *(f"  {reason}" for reason in result.reasons)])
+    if result.suggestions:
+        _print_lines(["", "The nearest that works:"])
+    for suggestion in result.suggestions:
+        options = " ".join(f"--set {name}={value}" for name, value in suggestion.changes.items())
+        _print_lines([f"  {suggestion.text}.", f"      {options}"])
+
+
+def _print_estimate(result: Answer, document: Mapping[str, Any]) -> None:
+    from cpi_model.units import MILLION, PERCENT
+
+    scenario, choice = result.scenario, result.choice
+    assert choice is not None
+    devices = choice.devices_per_replica
+    heading = f"{choice.model.name}, {choice.scheme.name}, {choice.engine.name}"
+    _print_lines([f"{heading}, on {devices:g} × {choice.accelerator.name} a replica", ""])
+
+    rate = scenario.currency_per_usd
+
+    def money(value: float | None) -> float | None:
+        return None if value is None else value * rate
+
+    whole = document["cost_per_inference_usd"]
+    total = document[
+        {"day": "daily_cost_usd", "month": "monthly_cost_usd", "year": "yearly_cost_usd"}[
+            scenario.period
+        ]
+    ]
+    inferences = total / whole if whole else 0.0
+    parts = document["components_usd"] | {"total": whole}
+    marginal = document["marginal_components_usd"] | {
+        "total": document["marginal_cost_per_inference_usd"]
+    }
+    columns = {
+        "name": f"Cost, {scenario.currency}",
+        "each": "per inference",
+        "million": "per million",
+        "period": f"per {scenario.period}",
+        "marginal": "marginal, each",
+    }
+    rows = [
+        {
+            "name": name,
+            "each": money(part),
+            "million": money(part * MILLION),
+            "period": money(part * inferences),
+            "marginal": money(marginal[name]),
+        }
+        for name, part in parts.items()
+    ]
+    _print_table(columns, rows)
+
+    tokens = choice.model.transformer is not None
+    memory = document["memory_gb"]
+    currency = scenario.currency
+    good, input_cost, cached_cost, output_cost = (
+        money(document[f"cost_per_{name}_usd"])
+        for name in (
+            "good_inference", "million_input_tokens", "million_cached_input_tokens",
+            "million_output_tokens",
+        )
+    )  # fmt: skip
+    facts: list[tuple[str, object, str]] = [
+        ("Cost per good inference", good, currency),
+        ("Cost per million input tokens", input_cost, currency),
+        ("Cost per million cached input tokens", cached_cost, currency),
+        ("Cost per million output tokens", output_cost, currency),
+        ("Time to first token", document["ttft_ms"] if tokens else None, "ms"),
+        ("Time per output token", document["tpot_ms"], "ms"),
+        ("Latency, mean", document["latency_mean_ms"], "ms"),
+        ("Latency, 95th percentile", document["latency_p95_ms"], "ms"),
+        ("Requests within all limits", document["good_share"] / PERCENT, "%"),
+        ("Throughput of a full replica", document["throughput_per_s"], "requests/s"),
+        ("Output of a full replica", document["output_tokens_per_s"] or None, "tokens/s"),
+        ("Utilisation", document["utilisation"] / PERCENT, "%"),
+        ("Replicas", document["replicas"], ""),
+        ("Instances", document["instances"], ""),
+        ("Weights on a device", memory["weights"], "GB"),
+        ("KV cache on a device", memory["kv_cache"] if tokens else None, "GB"),
+        ("Working space on a device", memory["workspace"], "GB"),
+        ("Memory to use on a device", memory["usable"], "GB"),
+        ("Energy per inference", document["energy_wh"], "Wh"),
+        ("Carbon per inference", document["carbon_g"], "g CO2"),
+    ]
+    known = [
+        {"name": name, "value": value, "unit": unit}
+        for name, value, unit in facts
+        if value is not None
+    ]
+    _print_table(dict.fromkeys(("name", "value", "unit"), ""), known)
+    price = document["price"]
+    if price["valid_from"]:
+        _print_lines(
+            [
+                f"Price: {price['instance']}, {price['region']}, "
+                f"{price['purchase'].replace('_', ' ')}, {_digits(price['usd_per_hour'])} USD/h, "
+                f"of {price['valid_from']}. Source: {price['source']}."
+            ]
+        )
+    _print_lines(f"Note: {note}" for note in result.notes)
+    _print_lines([f"Link: {document['link']}"])
+
+
+# sweep -------------------------------------------------------------------------------------------
+
+
+@app.command()
+def sweep(
+    over: Annotated[
+        str,
+        typer.Option(
+            "--over",
+            metavar="FIELD=RANGE",
+            help="What to vary: concurrency=1:512:log, tensor_parallel=1:8, "
+            "target_utilisation=0.3:0.9:7 or accelerator=l4,h100-sxm.",
+        ),
+    ],
+    link: Link = None,
+    file: File = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Cost and latency along one field of a scenario."""
+    from cpi_model.scenario import FIELDS
+    from cpi_model.studies import sweep as study
+
+    try:
+        field, values = study.parse_range(over)
+        scenario = _scenario(link, file, assignments)
+        found = study.over(scenario, field, values, _facts())
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+    rows = _sweep_rows(found)
+    if as_json:
+        from cpi_model import links
+
+        link_text = "?" + links.encode(scenario)
+        _print_json({"field": field, "values": values, "rows": rows, "link": link_text})
+        return
+    info = FIELDS[field]
+    columns = {
+        "value": f"{info.title},\n{info.unit}" if info.unit else info.title,
+        "cost_per_inference_usd": "USD/\ninference",
+        "marginal_cost_per_inference_usd": "marginal\nUSD",
+        "cost_per_million_output_tokens_usd": "USD/M\noutput tokens",
+        "monthly_cost_usd": "USD/\nmonth",
+        "throughput_per_s": "requests/s\nwhen full",
+        "ttft_ms": "TTFT\nms",
+        "tpot_ms": "TPOT\nms",
+        "latency_p95_ms": "p95\nms",
+        "utilisation": "utilisation",
+        "replicas": "replicas",
+        "reason": "",
+    }
+    empty = [key for key in columns if all(row.get(key) in (None, "") for row in rows)]
+    shown = {key: name for key, name in columns.items() if key not in empty}
+    spare = (
+        "replicas", "throughput_per_s", "ttft_ms", "utilisation", "monthly_cost_usd", "tpot_ms",
+        "cost_per_million_output_tokens_usd", "marginal_cost_per_inference_usd",
+    )  # fmt: skip
+    _print_table(shown, rows, spare=spare)
+
+
+def _sweep_rows(found: Sweep) -> list[dict[str, Any]]:
+    """One row a value, with the figures of ``estimate`` and why a value does not work."""
+    from cpi_model.studies.answer import figures
+    from cpi_model.studies.sweep import at, reason_at
+
+    return [
+        {"value": value, "feasible": bool(each.feasible), "reason": reason_at(found, index)}
+        | figures(each)
+        for index, value in enumerate(found.values)
+        for each in [at(found, index)]
+    ]
+
+
+# link --------------------------------------------------------------------------------------------
+
+
+@app.command()
+def link(
+    link: Link = None,
+    file: File = None,
+    assignments: Assignments = None,
+    decode: Annotated[
+        bool, typer.Option("--decode", help="Show every field with its value and range.")
+    ] = False,
+    as_yaml: Annotated[
+        bool, typer.Option("--yaml", help="Print the scenario as a file for --file.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """The link of a scenario; with --decode what is in it."""
+    from cpi_model import links
+    from cpi_model.scenario import FIELDS
+
+    scenario = _scenario(link, file, assignments)
+    if as_yaml:
+        print(links.to_yaml(scenario, everything=decode), end="")
+        return
+    query = "?" + links.encode(scenario)
+    if as_json:
+        _print_json({"link": query, "scenario": links.to_document(scenario, everything=decode)})
+        return
+    if decode:
+        rows: list[dict[str, object]] = [
+            {
+                "group": info.group,
+                "field": name,
+                "value": links.text_of(getattr(scenario, name)) or UNKNOWN,
+                "unit": info.unit,
+                "changed": "" if getattr(scenario, name) == info.default else "changed",
+                "allowed": links.allowed(info),
+            }
+            for name, info in FIELDS.items()
+        ]
+        columns = {"group": "Group", "field": "Field", "value": "Value", "unit": "Unit"}
+        _print_table(columns | {"changed": "", "allowed": "Allowed"}, rows)
+    print(query)
+
+
+# catalog -----------------------------------------------------------------------------------------
+
+
+def _listing(
+    rows: Iterable[dict[str, Any]],
+    columns: Mapping[str, str],
+    words: str,
+    as_json: bool,
+    spare: Sequence[str] = (),
+) -> None:
+    """Rows of the catalog that have all words in their texts."""
+    wanted = words.casefold().split()
+    found = []
+    for row in rows:
+        text = " ".join(str(value) for value in row.values() if isinstance(value, str)).casefold()
+        if all(word in text for word in wanted):
+            found.append(row)
+    if as_json:
+        _print_json(found)
+        return
+    if found:
+        _print_table(columns, found, significant=6, spare=spare)
+    print(f"{len(found):,} rows")
+
+
+def _source(record: Mapping[str, Any]) -> dict[str, str]:
+    """Source and date of a thing's figures: those of the oldest."""
+    oldest = min(record["sources"], key=lambda source: str(source["accessed"]))
+    return {"source": str(oldest["title"]), "as_of": str(oldest["accessed"])}
+
+
+@catalog_app.command()
+def accelerators(words: Filter = "", as_json: AsJson = False) -> None:
+    """GPUs, TPUs, ASICs, CPUs and edge parts."""
+    from cpi_model.catalog import offers
+
+    facts = _facts()
+
+    def rows() -> Iterable[dict[str, Any]]:
+        for chip in facts.accelerators.values():
+            record = chip.model_dump(mode="json")
+            found = offers(facts, chip.id, "on_demand")
+            yield (
+                record
+                | _source(record)
+                | {
+                    "bf16_tflops": chip.dense_tflops.get("bf16"),
+                    "fp8_tflops": chip.dense_tflops.get("fp8"),
+                    "cheapest_usd_per_hour": found[0].usd_per_device_hour if found else None,
+                    "cheapest_instance": found[0].instance.id if found else None,
+                }
+            )
+
+    columns = {
+        "id": "Id", "name": "Name", "kind": "Kind", "generation": "Generation",
+        "memory_gb": "GB", "memory_bandwidth_gb_per_s": "GB/s", "bf16_tflops": "bf16 TFLOP/s",
+        "fp8_tflops": "fp8 TFLOP/s", "tdp_w": "W", "cheapest_usd_per_hour": "from USD/h",
+        "as_of": "Read on",
+    }  # fmt: skip
+    spare = ("generation", "kind", "as_of", "name", "tdp_w", "fp8_tflops")
+    _listing(rows(), columns, words, as_json, spare)
+
+
+@catalog_app.command()
+def instances(words: Filter = "", as_json: AsJson = False) -> None:
+    """Instance types with their cheapest price of each purchase option."""
+    from typing import get_args
+
+    from cpi_model.catalog import price_on
+    from cpi_model.schema import Purchase
+
+    facts = _facts()
+
+    def rows() -> Iterable[dict[str, Any]]:
+        for instance in facts.instances.values():
+            known = facts.prices_of.get(instance.id, ())
+            prices = [price.model_dump(mode="json", exclude={"instance"}) for price in known]
+            cheapest = {
+                option: price.usd_per_hour
+                if (price := price_on(facts, instance.id, option))
+                else None
+                for option in get_args(Purchase)
+            }
+            dates = {
+                "priced_on": max((price.valid_from.isoformat() for price in known), default=None)
+            }
+            regions = {"regions": " ".join(sorted({price.region for price in known}))}
+            yield instance.model_dump(mode="json") | cheapest | dates | regions | {"prices": prices}
+
+    columns = {
+        "id": "Id", "accelerator": "Hardware", "accelerator_count": "Devices", "vcpus": "vCPUs",
+        "memory_gb": "RAM GB", "on_demand": "USD/h", "spot": "spot", "reserved_1y": "1 year",
+        "reserved_3y": "3 years", "priced_on": "Price of",
+    }  # fmt: skip
+    spare = ("priced_on", "memory_gb", "reserved_1y", "reserved_3y", "vcpus")
+    _listing(rows(), columns, words, as_json, spare)
+
+
+@catalog_app.command()
+def models(words: Filter = "", as_json: AsJson = False) -> None:
+    """Models, with the parameters that follow from their architecture."""
+    from cpi_model.inputs import parameters
+    from cpi_model.units import BILLION
+
+    facts = _facts()
+
+    def rows() -> Iterable[dict[str, Any]]:
+        for model in facts.models.values():
+            record, counts = model.model_dump(mode="json"), parameters(model)
+            shape = model.transformer
+            yield (
+                record
+                | _source(record)
+                | {
+                    "derived_params_b": counts.total / BILLION,
+                    "derived_active_params_b": counts.active / BILLION,
+                    "max_context_tokens": shape.max_context_tokens if shape else None,
+                }
+            )
+
+    columns = {
+        "id": "Id", "name": "Name", "maker": "Maker", "model_class": "Class",
+        "derived_params_b": "Billion parameters", "derived_active_params_b": "active",
+        "max_context_tokens": "Context", "as_of": "Read on",
+    }  # fmt: skip
+    _listing(rows(), columns, words, as_json, ("as_of", "maker", "name"))
+
+
+@catalog_app.command()
+def apis(words: Filter = "", as_json: AsJson = False) -> None:
+    """Hosted models by the token, USD per million."""
+    columns = {
+        "provider": "Provider", "api_model": "Name there", "model": "Model",
+        "input_usd_per_mtok": "Input", "cached_input_usd_per_mtok": "Cached input",
+        "output_usd_per_mtok": "Output", "valid_from": "From", "source": "Source",
+    }  # fmt: skip
+    rows = (price.model_dump(mode="json") for price in _facts().api_prices)
+    _listing(rows, columns, words, as_json)
+
+
+@catalog_app.command()
+def check(
+    older_than: Annotated[
+        int, typer.Option("--older-than", metavar="DAYS", min=0, max=36_500, help="Age in days.")
+    ] = 180,
+    words: Filter = "",
+    as_json: AsJson = False,
+) -> None:
+    """What is missing, in conflict, older than an age, or assumed."""
+    from dataclasses import asdict
+    from datetime import date
+
+    from cpi_model.catalog import check as findings
+
+    columns = {"what": "What", "file": "File", "id": "Id", "field": "Field", "text": "Finding"}
+    found = (asdict(finding) for finding in findings(_facts(), older_than, date.today()))
+    _listing(found, columns, words, as_json)
+
+
+if __name__ == "__main__":
+    main()

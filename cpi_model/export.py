@@ -1,0 +1,119 @@
+"""Figures and tables for people and other programs: numbers as text, tables as CSV."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from cpi_model.scenario import Scenario
+from cpi_model.units import GB, KILO, MEGA, MICROSECOND, MILLION, MILLISECOND, PERCENT
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+UNKNOWN = "unknown"
+SIGNS = {"USD": "$", "EUR": "€", "GBP": "£", "CHF": "CHF ", "JPY": "¥", "CNY": "CN¥", "INR": "₹"}
+SMALLEST_WRITTEN_OUT = 1e-9
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""What makes a spreadsheet take a cell for a formula."""
+
+
+def digits(value: float, significant: int = 3) -> str:
+    """A number to a few digits, without exponent where a person can read it.
+
+    >>> [digits(value) for value in (1234.5, 12.0, 95.9, 0.000212991, 6e-12, float("nan"))]
+    ['1,230', '12', '95.9', '0.000213', '6e-12', 'unknown']
+    """
+    if math.isnan(value):
+        return UNKNOWN
+    if math.isinf(value):
+        return "∞"
+    rounded = Decimal(f"{value:.{significant}g}")
+    if 0 < abs(rounded) < SMALLEST_WRITTEN_OUT:
+        return f"{float(rounded):g}"
+    text = f"{rounded:,f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def large(value: float) -> str:
+    """A number to three digits, in millions and billions where it is that large.
+
+    >>> large(4755.9), large(1.2345e6), large(57.1e9)
+    ('4,760', '1.23 M', '57.1 B')
+    """
+    for size, letter in ((1000 * MILLION, "B"), (MILLION, "M")):
+        if math.isfinite(value) and abs(value) >= size:
+            return f"{digits(value / size)} {letter}"
+    return digits(value)
+
+
+def money(usd: float, scenario: Scenario) -> str:
+    """An amount in the currency of a scenario.
+
+    >>> money(0.000212991, Scenario()), money(4755.9, Scenario(currency="EUR", currency_per_usd=2))
+    ('$0.000213', '€9,510')
+    """
+    if not math.isfinite(usd):
+        return UNKNOWN
+    sign = "−" if usd < 0 else ""
+    return sign + SIGNS[scenario.currency] + large(abs(usd) * scenario.currency_per_usd)
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that reads best.
+
+    >>> duration(0.01282), duration(4.886), duration(35e-6)
+    ('12.8 ms', '4.89 s', '35 µs')
+    """
+    if not math.isfinite(seconds):
+        return UNKNOWN
+    for unit, name in ((1.0, "s"), (MILLISECOND, "ms"), (MICROSECOND, "µs")):
+        if seconds >= unit or unit == MICROSECOND:
+            return f"{digits(seconds / unit)} {name}"
+    return UNKNOWN
+
+
+def size(amount: float) -> str:
+    """Bytes in the unit that reads best.
+
+    >>> size(16.06e9), size(1.5e6)
+    ('16.1 GB', '1.5 MB')
+    """
+    for unit, name in ((GB, "GB"), (MEGA, "MB"), (KILO, "kB")):
+        if amount >= unit or not math.isfinite(amount):
+            return f"{digits(amount / unit)} {name}"
+    return f"{digits(amount)} B"
+
+
+def percent(share: float) -> str:
+    """A share as a percentage.
+
+    >>> percent(0.34807), percent(0.99974)
+    ('34.8 %', '99.97 %')
+    """
+    if math.isnan(share):
+        return UNKNOWN
+    # Close to all, what is missing counts, not what is there.
+    return f"{digits(share / PERCENT, 4 if 0.99 < share < 1 else 3)} %"
+
+
+def cell(value: object) -> object:
+    """A cell that no spreadsheet runs: text that looks like a formula gets a quote in front.
+
+    >>> cell("=1+1"), cell("plain"), cell(-3)
+    ("'=1+1", 'plain', -3)
+    """
+    if isinstance(value, str) and value.lstrip(" ").startswith(FORMULA_STARTS):
+        return "'" + value
+    return value
+
+
+def csv(frame: pd.DataFrame) -> bytes:
+    """A table as CSV in UTF-8, headings included, in which nothing is a formula."""
+    safe = frame.rename(columns=cell)
+    text = safe.select_dtypes(exclude=["number", "bool"]).columns
+    for column in text:
+        safe[column] = safe[column].map(cell)
+    # The mark at the front tells a spreadsheet that this is UTF-8.
+    return safe.to_csv(index=False).encode("utf-8-sig")

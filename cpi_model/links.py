@@ -1,0 +1,381 @@
+"""Scenarios as links, JSON and YAML, and back.
+
+A link holds the fields that differ from their defaults, under short keys that never change
+meaning: ``?v=1&m=llama-3.1-70b&tp=4``. Everything that comes in is hostile: reading never raises,
+never evaluates, never works without a bound; what is wrong is listed and left at its default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from cpi_model.scenario import FIELDS, GROUPS, KEYS, VERSION, FieldInfo, Scenario
+
+MOST_PARAMETERS = 200
+LONGEST_VALUE = 200
+LONGEST_QUERY = 20_000
+LARGEST_FILE = 65_536
+SHOWN = 40
+"""Characters of somebody's text that a message repeats."""
+
+Fields = dict[str, str]
+MIGRATIONS: dict[int, Callable[[Fields], Fields]] = {1: dict}
+"""From the fields of a link of each version, keys and values as text, to those of today.
+
+A field that changes meaning gets a new version here, so that links that people have sent keep
+theirs: ``{1: old_to_new, 2: dict}``.
+"""
+
+
+def _adapter(name: str) -> TypeAdapter[Any]:
+    info = Scenario.model_fields[name]
+    annotation: Any = info.annotation
+    for item in info.metadata:
+        annotation = Annotated[annotation, item]
+    return TypeAdapter(annotation)
+
+
+CHECKS: dict[str, TypeAdapter[Any]] = {name: _adapter(name) for name in FIELDS}
+"""One check for each field, so that a bad field costs only itself."""
+
+
+def shown(value: object) -> str:
+    """Somebody's text made safe to repeat in a message: printable, short, plain.
+
+    >>> shown("<b>x</b>" + chr(7))
+    "'bx/b'"
+    """
+    try:
+        text = str(value)[:LONGEST_VALUE]
+    except Exception:  # digits without end, or an object that cannot be written
+        return "a value that cannot be shown"
+    text = "".join(c for c in text if c.isprintable() and c not in "<>`*[]()#|\\$&~'\"")
+    text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", "", text)  # inside a word it marks nothing
+    return f"'{text if len(text) <= SHOWN else text[: SHOWN - 1] + '…'}'"
+
+
+def allowed(info: FieldInfo) -> str:
+    """What a field accepts, in words.
+
+    >>> allowed(FIELDS["tensor_parallel"])
+    'a whole number from 1 to 128'
+    """
+    if info.choices:
+        return "one of " + ", ".join(info.choices)
+    if info.kind == "text":
+        return "an id of at most 60 letters, digits and . _ / -"
+    number = "a whole number" if info.kind == "int" else "a number"
+    return f"{number} from {_plain_number(info.minimum)} to {_plain_number(info.maximum)}"
+
+
+def _plain_number(value: float | None) -> str:
+    """A limit without exponent: ``0.00001``, ``1,000,000``."""
+    return f"{value:,.12f}".rstrip("0").rstrip(".")
+
+
+def check(name: str, value: object) -> tuple[Any, str]:
+    """Value of a field after its check, and a sentence when it is refused (then None)."""
+    info = FIELDS[name]
+    if value is None or value == "":
+        if info.optional:
+            return None, ""
+        return None, f"{name} is empty, allowed is {allowed(info)}."
+    refusal = f"{name} is {shown(value)}, allowed is {allowed(info)}."
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return None, refusal
+    if isinstance(value, str) and len(value) > LONGEST_VALUE:
+        return None, f"{name} is {len(value):,} characters long, allowed is {allowed(info)}."
+    try:
+        if info.kind in ("int", "float") and isinstance(value, str):
+            value = _number(value)
+        return CHECKS[name].validate_python(value), ""
+    except (ValidationError, ValueError, OverflowError):
+        return None, refusal
+
+
+def unknown_field(name: object, where: str = "") -> str:
+    """A sentence for a field that does not exist, with the nearest that does.
+
+    >>> unknown_field("concurency")
+    "There is no field 'concurency'; did you mean concurrency?"
+    """
+    sentence = f"There is no field {shown(name)}{where}"
+    near: list[str] = []
+    if isinstance(name, str) and len(name) <= SHOWN:
+        near = [KEYS[name]] if name in KEYS else difflib.get_close_matches(name, FIELDS, n=1)
+    return f"{sentence}; did you mean {near[0]}?" if near else f"{sentence}."
+
+
+def _number(text: str) -> float | int:
+    """A number as people and programs write it; underscores and the like are refused."""
+    if not text.isascii() or "_" in text:
+        raise ValueError(text)
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+def text_of(value: object) -> str:
+    """A value as it stands in a link; floats come back exactly.
+
+    >>> text_of(0.1), text_of(2.0), text_of(None)
+    ('0.1', '2', '')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    return str(value)
+
+
+def to_params(scenario: Scenario) -> Fields:
+    """Query parameters of a scenario: the version, then what differs from the defaults."""
+    params = {"v": str(VERSION)}
+    for name, info in FIELDS.items():
+        if (value := getattr(scenario, name)) != info.default:
+            params[info.key] = text_of(value)
+    return params
+
+
+def encode(scenario: Scenario) -> str:
+    """Query string of a scenario, without the question mark.
+
+    >>> encode(Scenario(model="llama-3.1-70b", tensor_parallel=4))
+    'v=1&m=llama-3.1-70b&tp=4'
+    """
+    return urlencode(to_params(scenario), safe="/")
+
+
+def from_params(params: Mapping[str, object]) -> tuple[Scenario, list[str]]:
+    """Scenario of query parameters, and a sentence for each that was ignored. Never raises."""
+    problems: list[str] = []
+    if len(params) > MOST_PARAMETERS:
+        problems.append(
+            f"The link has {len(params):,} parameters, only the first {MOST_PARAMETERS} were read."
+        )
+    given: Fields = {}
+    for key, raw in islice(params.items(), MOST_PARAMETERS):
+        if isinstance(key, str) and isinstance(raw, str):
+            given[key] = raw
+        else:
+            problems.append(f"{shown(key)} is no text and was ignored.")
+    version = given.pop("v", str(VERSION))
+    if version in map(str, MIGRATIONS):
+        given = MIGRATIONS[int(version)](given)
+    else:
+        problems.append(
+            f"The link is of version {shown(version)}, known is up to {VERSION}; what could be "
+            "read was taken."
+        )
+    values: dict[str, Any] = {}
+    for key, text in given.items():
+        name = KEYS.get(key)
+        if name is None:
+            problems.append(f"There is no field {shown(key)} in links of version {VERSION}.")
+            continue
+        value, problem = check(name, text)
+        if problem:
+            problems.append(f"{key}: {problem}")
+        else:
+            values[name] = value
+    return _scenario(values), problems
+
+
+def _scenario(values: Mapping[str, Any]) -> Scenario:
+    """Scenario of values that have been checked one by one."""
+    return Scenario().model_copy(update=dict(values))
+
+
+def decode(link: str) -> tuple[Scenario, list[str]]:
+    """Scenario of a link: a whole address, ``?a=b`` or ``a=b``. Never raises."""
+    if len(link) > LONGEST_QUERY:
+        return Scenario(), [
+            f"The link is {len(link):,} characters long, at most {LONGEST_QUERY:,} are read."
+        ]
+    link = link.strip()
+    try:
+        query = urlsplit(link).query if "?" in link or "://" in link else link
+        pairs = parse_qsl(query, keep_blank_values=True)
+    except ValueError:
+        return Scenario(), ["The link cannot be read."]
+    params: dict[str, str] = {}
+    twice: dict[str, None] = {}
+    for key, value in pairs:
+        if key in params:
+            twice[key] = None
+        else:
+            params[key] = value
+    problems = [f"{shown(key)} stands twice, the first was taken." for key in islice(twice, 20)]
+    if link and not pairs:
+        problems.append(f"{shown(link)} holds no scenario: nothing follows a question mark.")
+    scenario, found = from_params(params)
+    return scenario, problems + found
+
+
+# Files -------------------------------------------------------------------------------------------
+
+
+def to_document(scenario: Scenario, everything: bool = False) -> dict[str, Any]:
+    """Scenario as nested values by group: what differs from the defaults, or everything."""
+    document: dict[str, Any] = {"version": VERSION}
+    for group in GROUPS:
+        fields = {
+            name: getattr(scenario, name)
+            for name, info in FIELDS.items()
+            if info.group == group and (everything or getattr(scenario, name) != info.default)
+        }
+        if fields:
+            document[group] = fields
+    return document
+
+
+def to_json(scenario: Scenario, everything: bool = False) -> str:
+    """Scenario as JSON."""
+    return json.dumps(to_document(scenario, everything), indent=2) + "\n"
+
+
+def to_yaml(scenario: Scenario, everything: bool = False) -> str:
+    """Scenario as YAML, each field with its unit and title."""
+    lines = [f"version: {VERSION}"]
+    for group, fields in to_document(scenario, everything).items():
+        if not isinstance(fields, dict):
+            continue
+        lines.append(f"{group}:")
+        for name, value in fields.items():
+            info = FIELDS[name]
+            note = f"{info.title}, {info.unit}" if info.unit else info.title
+            # The library's own form: YAML takes 1e-05 for a text, and yes for true.
+            pair = yaml.safe_dump({name: value}, allow_unicode=True).strip()
+            lines.append(f"  {pair}  # {note}")
+    return "\n".join(lines) + "\n"
+
+
+def from_document(document: object) -> tuple[Scenario, list[str]]:
+    """Scenario of nested or flat values, and a sentence for each that was ignored. Never raises."""
+    if document is None:
+        return Scenario(), []
+    if not isinstance(document, Mapping):
+        return Scenario(), ["The file holds no fields: write FIELD: VALUE, by group or flat."]
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+
+    def take(name: object, value: object, where: str) -> None:
+        if not isinstance(name, str) or name not in FIELDS:
+            problems.append(unknown_field(name, where))
+        elif name in values:
+            problems.append(f"{name} stands twice, the first was taken.")
+        else:
+            checked, problem = check(name, value)
+            if problem:
+                problems.append(problem)
+            else:
+                values[name] = checked
+
+    def first(part: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
+        if len(part) > MOST_PARAMETERS:
+            problems.append(f"Of {len(part):,} fields only the first {MOST_PARAMETERS} were read.")
+        return list(islice(part.items(), MOST_PARAMETERS))
+
+    for name, value in first(document):
+        if name == "version":
+            if isinstance(value, bool) or value != VERSION:
+                problems.append(
+                    f"The file is of version {shown(value)}, known is up to {VERSION}; what could "
+                    "be read was taken."
+                )
+        elif name in GROUPS and isinstance(value, Mapping):
+            for inner, item in first(value):
+                take(inner, item, f" in {name}")
+        elif name in GROUPS and name not in FIELDS:
+            if value is not None:  # a group without fields is empty, not wrong
+                problems.append(f"{name} is {shown(value)}, must hold FIELD: VALUE.")
+        else:
+            take(name, value, "")
+    return _scenario(values), problems
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without anchors, which can grow a small file beyond any memory, and without repeats."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("references (*name) are not allowed")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        if isinstance(node, yaml.MappingNode):
+            names = [key.value for key, _ in node.value if isinstance(key.value, str)]
+            _refuse_repeats(names)
+        return super().construct_mapping(node, deep)
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """JSON object whose names are unique."""
+    _refuse_repeats([name for name, _ in pairs])
+    return dict(pairs)
+
+
+def _refuse_repeats(names: list[str]) -> None:
+    name, times = max(Counter(names).items(), key=lambda item: item[1], default=("", 0))
+    if times > 1:
+        raise ValueError(f"{shown(name)} stands twice")
+
+
+def from_text(text: str, kind: str) -> tuple[Scenario, list[str]]:
+    """Scenario of the text of a ``json`` or ``yaml`` file. Never raises."""
+    if len(text) > LARGEST_FILE:
+        return Scenario(), [f"The file has {len(text):,} characters, at most {LARGEST_FILE:,}."]
+    try:
+        if kind == "json":
+            document = json.loads(text, object_pairs_hook=_without_repeats)
+        else:
+            # A subclass of SafeLoader: no tags, so nothing of Python can be made.
+            document = yaml.load(text, Loader=_PlainLoader)
+    except json.JSONDecodeError as error:
+        return Scenario(), [f"The file is not JSON: line {error.lineno} cannot be read."]
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f" in line {mark.line + 1}" if mark else ""
+        return Scenario(), [f"The file is not YAML{line}: {_plain(error.problem)}."]
+    except (ValueError, yaml.YAMLError) as error:
+        return Scenario(), [f"The file is not {kind.upper()}: {_plain(str(error))}."]
+    except RecursionError:
+        return Scenario(), ["The file is nested too deeply."]
+    return from_document(document)
+
+
+def _plain(text: str | None) -> str:
+    """One line of a parser's own words, which may repeat what somebody wrote."""
+    lines = (text or "cannot be read").strip().splitlines()
+    return "".join(c for c in lines[0] if c.isprintable() and c not in "<>`*[]#|\\$&~")[:120]
+
+
+def load_file(path: Path) -> tuple[Scenario, list[str]]:
+    """Scenario of a ``.yaml``, ``.yml`` or ``.json`` file, and what is wrong with it."""
+    kinds = {".json": "json", ".yaml": "yaml", ".yml": "yaml"}
+    kind, name = kinds.get(path.suffix.lower()), shown(path.name)
+    if kind is None:
+        return Scenario(), [f"{name} is no .yaml, .yml or .json file."]
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            return Scenario(), [f"{name} is larger than {LARGEST_FILE:,} bytes."]
+        text = content.decode("utf-8-sig")
+    except FileNotFoundError:
+        return Scenario(), [f"There is no file {name}."]
+    except (OSError, ValueError):
+        return Scenario(), [f"{name} cannot be read as text."]
+    return from_text(text, kind)

@@ -1,0 +1,346 @@
+"""Why an estimate is what it is: the steps with their numbers, the inputs with their sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+
+from cpi_model.catalog import Catalog
+from cpi_model.coefficients import Coefficients, coefficients
+from cpi_model.evaluate import Estimate
+from cpi_model.inputs import Choice, Inputs, parameters
+from cpi_model.scenario import FIELDS, Scenario
+from cpi_model.schema import Sourced
+from cpi_model.studies.answer import Answer
+from cpi_model.studies.options import plays_a_part
+from cpi_model.units import BILLION, HOUR, MILLISECOND, Numeric
+
+YOURS = "entered by you"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of the calculation, in LaTeX."""
+
+    title: str
+    formula: str
+    numbers: str
+    """The same with the numbers of the scenario, and the result."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One figure that went in, and where it comes from."""
+
+    kind: str
+    name: str
+    value: float | str
+    unit: str
+    source: str
+    as_of: date | None
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How far measured runs were from estimates of this kind."""
+
+    what: str
+    rows: int
+    median_error: float
+    p90_error: float
+
+
+def steps(answer: Answer) -> list[Step]:
+    """The calculation from speed to cost, each line with its numbers; none where it cannot be."""
+    if answer.inputs is None or answer.estimate is None or not answer.feasible:
+        return []
+    speed = _token_steps if answer.inputs.is_llm else _sample_steps
+    inputs, estimate, scenario = answer.inputs, answer.estimate, answer.scenario
+    return [*speed(inputs, estimate), *_cost_steps(scenario, inputs, estimate)]
+
+
+def _n(value: Numeric, significant: int = 4) -> str:
+    """A number in LaTeX.
+
+    >>> _n(1234567.0), _n(0.0000123456), _n(32.0)
+    ('1{,}234{,}567', '1.235\\\\times10^{-5}', '32')
+    """
+    number = float(value)
+    if number.is_integer() and abs(number) < BILLION:
+        return f"{number:,.0f}".replace(",", "{,}")
+    text = f"{number:.{significant}g}"
+    if "e" in text:
+        mantissa, exponent = text.split("e")
+        return rf"{mantissa}\times10^{{{int(exponent)}}}"
+    return f"{float(text):,.12f}".rstrip("0").rstrip(".").replace(",", "{,}")
+
+
+def _ms(seconds: Numeric) -> str:
+    return _n(float(seconds) / MILLISECOND)
+
+
+def _token_steps(x: Inputs, e: Estimate) -> Iterator[Step]:
+    """Continuous batching of a language model."""
+    beside = max(float(e.running) / float(x.data_parallel), 1.0)
+    occupied = float(e.prefill_time) / float(x.pipeline_parallel)
+    decoded = max(float(x.output_tokens) - 1.0, 0.0)
+    first = (
+        float(x.ttft_prefill) * float(e.prefill_time)
+        + float(x.ttft_queue) * (beside - 1.0) * occupied
+        + float(x.ttft_step) * float(e.decode_step_time)
+    )
+    linear = float(e.step_weights) + float(e.step_compute)
+    yield Step(
+        "One decode step: every running request gets its next token",
+        r"t_d = t_\mathrm{weights} + t_\mathrm{arithmetic} + t_\mathrm{cache} + "
+        r"t_\mathrm{network} + t_\mathrm{overhead}",
+        rf"{_ms(e.step_weights)} + {_ms(linear - float(e.step_weights))} + {_ms(e.step_cache)} + "
+        rf"{_ms(e.step_network)} + {_ms(e.step_overhead)} = {_ms(e.decode_step_time)}\ "
+        r"\mathrm{ms}",
+    )
+    yield Step(
+        "Time per output token: the step, and other prompts that are read in between",
+        r"\mathrm{TPOT} = t_d + \gamma\,t_p\,\frac{N-1}{O}",
+        rf"{_ms(e.decode_step_time)} + {_n(x.prefill_interference)} \cdot {_ms(occupied)} \cdot "
+        rf"\frac{{{_n(beside)}-1}}{{{_n(x.output_tokens)}}} = {_ms(e.tpot)}\ \mathrm{{ms}}",
+    )
+    yield Step(
+        "Time to first token: the own prompt, other prompts before it, a step",
+        r"\mathrm{TTFT} = a\,t_\mathrm{own} + b\,(N-1)\,t_p + c\,t_d",
+        rf"{_n(x.ttft_prefill)} \cdot {_ms(e.prefill_time)} + {_n(x.ttft_queue)} \cdot "
+        rf"({_n(beside)}-1) \cdot {_ms(occupied)} + {_n(x.ttft_step)} \cdot "
+        rf"{_ms(e.decode_step_time)} = {_ms(first)}\ \mathrm{{ms}}",
+    )
+    yield Step(
+        "Requests per second of a full replica",
+        r"X = \frac{N}{\mathrm{TTFT} + (O-1)\,\mathrm{TPOT}}",
+        rf"\frac{{{_n(e.running)}}}{{{_n(first)} + {_n(decoded)} \cdot {_n(e.tpot)}}} = "
+        rf"{_n(e.throughput)}\ \mathrm{{s}}^{{-1}}",
+    )
+    if float(x.concurrency) > float(e.running):
+        yield Step(
+            "Requests that memory keeps out wait until one that runs is done",
+            r"\mathrm{TTFT}' = \mathrm{TTFT} + \frac{N_\mathrm{asked} - N}{X}",
+            rf"{_ms(first)} + \frac{{{_n(x.concurrency)} - {_n(e.running)}}}{{{_n(e.throughput)}}} "
+            rf"\cdot 1000 = {_ms(e.ttft)}\ \mathrm{{ms}}",
+        )
+
+
+def _sample_steps(x: Inputs, e: Estimate) -> Iterator[Step]:
+    """Batches of a model without a token-by-token loop."""
+    yield Step(
+        "One batch",
+        r"t = t_\mathrm{memory} + t_\mathrm{arithmetic} + t_\mathrm{gather} + t_\mathrm{overhead}",
+        rf"{_ms(e.step_weights)} + {_ms(e.step_compute)} + {_ms(e.step_cache)} + "
+        rf"{_ms(e.step_overhead)} = {_ms(e.decode_step_time)}\ \mathrm{{ms}}",
+    )
+    yield Step(
+        "Requests per second of a full replica",
+        r"X = \frac{N}{t}",
+        rf"\frac{{{_n(e.running)}}}{{{_n(e.decode_step_time)}}} = {_n(e.throughput)}\ "
+        r"\mathrm{s}^{-1}",
+    )
+
+
+def _cost_steps(scenario: Scenario, x: Inputs, e: Estimate) -> Iterator[Step]:
+    """Replicas for the load, and money."""
+    result = rf"{_n(e.replicas)}"
+    if scenario.scaling == "fixed":
+        yield Step("Replicas: a fixed number", "R = n", result)
+    elif scenario.scaling == "follow":
+        yield Step(
+            "Replicas: as the traffic needs, on average, between the minimum and the peak",
+            r"R = \frac{\lambda}{X\,\rho}\,(1 + \mathrm{lag}) + \mathrm{spare}",
+            rf"\frac{{{_n(x.requests_per_s)}}}{{{_n(e.throughput)} \cdot "
+            rf"{_n(x.target_utilisation)}}} \cdot {_n(1 + float(x.scaling_lag_share))} + "
+            rf"{_n(x.spare_replicas)},\ \text{{at least }} "
+            rf"{_n(float(x.min_replicas) * float(x.live_versions))} \to {result}",
+        )
+    else:
+        yield Step(
+            "Replicas: whole ones, enough for the peak at the target utilisation",
+            r"R = \left\lceil \frac{\lambda\,\mathrm{peak}}{X\,\rho} \right\rceil + \mathrm{spare}",
+            rf"\left\lceil \frac{{{_n(x.requests_per_s)} \cdot {_n(x.peak_to_mean)}}}"
+            rf"{{{_n(e.throughput)} \cdot {_n(x.target_utilisation)}}} \right\rceil + "
+            rf"{_n(x.spare_replicas)},\ \text{{at least }} "
+            rf"{_n(max(float(x.min_replicas), 1.0) * float(x.live_versions))} \to {result}",
+        )
+    successes = float(x.requests_per_s) * float(x.success_share)
+    rent = float(e.instances) * float(x.instance_price) * HOUR
+    rest = float(e.cost_rate) * HOUR - rent
+    yield Step(
+        "Cost of the deployment in an hour, USD: instances, and everything around them",
+        r"C = I\,p + C_\mathrm{storage} + C_\mathrm{network} + C_\mathrm{orchestration}",
+        rf"{_n(e.instances)} \cdot {_n(float(x.instance_price) * HOUR)} + {_n(rest)} = "
+        rf"{_n(float(e.cost_rate) * HOUR)}\ \mathrm{{USD/h}}",
+    )
+    yield Step(
+        "Cost per successful inference, fully loaded, USD",
+        r"c = \frac{C}{\lambda\,s}",
+        rf"\frac{{{_n(float(e.cost_rate) * HOUR)}/3600}}{{{_n(x.requests_per_s)} \cdot "
+        rf"{_n(x.success_share)}}} = \frac{{{_n(e.cost_rate)}}}{{{_n(successes)}}} = "
+        rf"{_n(e.cost_per_inference)}\ \mathrm{{USD}}",
+    )
+
+
+def accuracy(answer: Answer) -> list[Accuracy]:
+    """Errors of the fit on measured runs of this class of models; empty where none was measured."""
+    if answer.choice is None:
+        return []
+    begin = answer.choice.model.model_class + "/"
+    return [
+        Accuracy(name.removeprefix(begin), found.rows, found.median_error, found.p90_error)
+        for name, found in coefficients().residuals.items()
+        if name.startswith(begin) and found.rows > 0
+    ]
+
+
+def facts(answer: Answer, catalog: Catalog) -> list[Fact]:
+    """Every figure behind an estimate that comes from a source, with the source and its date."""
+    choice, inputs = answer.choice, answer.inputs
+    if choice is None or inputs is None:
+        return []
+    return [
+        *_price_facts(answer.scenario, choice, inputs),
+        *_chip_facts(choice),
+        *_model_facts(choice),
+        *_fitted_facts(choice, inputs, coefficients()),
+        *_assumptions(answer.scenario, catalog),
+    ]
+
+
+def _of(thing: Sourced, field: str) -> tuple[str, date | None]:
+    """Source of a field and its date."""
+    source = thing.source_of(field)
+    if source is None:
+        return "default of the schema", None
+    title = f"{source.title} (assumption)" if source.kind == "assumption" else source.title
+    return title, source.accessed
+
+
+def _price_facts(scenario: Scenario, choice: Choice, inputs: Inputs) -> Iterator[Fact]:
+    price, instance = choice.price, choice.instance
+    option = scenario.purchase.replace("_", " ")
+    if price is not None:
+        yield Fact(
+            "Price", f"{price.instance} in {price.region}, {option}", price.usd_per_hour, "USD/h",
+            price.source, price.valid_from,
+        )  # fmt: skip
+    elif scenario.device_price_usd_per_hour is not None:
+        own = scenario.device_price_usd_per_hour
+        yield Fact("Price", "Own price per device", own, "USD/h", YOURS, None)
+    effective = float(inputs.instance_price) * HOUR
+    name = "Instance after discount, spot overhead and unused commitment"
+    yield Fact("Price", name, effective, "USD/h", "follows from the lines above and below", None)
+    if instance is not None:
+        count = instance.accelerator_count
+        yield Fact(
+            "Price", f"Devices in {instance.id}", count, "", instance.source, instance.accessed
+        )
+
+
+def _chip_facts(choice: Choice) -> Iterator[Fact]:
+    chip = choice.accelerator
+    figures = [
+        (f"Dense peak in {choice.arithmetic}", f"dense_tflops.{choice.arithmetic}",
+         chip.dense_tflops[choice.arithmetic], "TFLOP/s"),
+        ("Memory", "memory_gb", chip.memory_gb, "GB"),
+        ("Memory bandwidth", "memory_bandwidth_gb_per_s", chip.memory_bandwidth_gb_per_s, "GB/s"),
+        ("Link, one direction", "link_gb_per_s", chip.link_gb_per_s, "GB/s"),
+        ("Board power", "tdp_w", chip.tdp_w, "W"),
+        ("Idle power", "idle_w", chip.idle_w, "W"),
+    ]  # fmt: skip
+    for name, field, value, unit in figures:
+        if value is not None:
+            yield Fact("Hardware", f"{chip.name}: {name}", value, unit, *_of(chip, field))
+
+
+def _model_facts(choice: Choice) -> Iterator[Fact]:
+    model, counts, shape = choice.model, parameters(choice.model), choice.model.transformer
+    if shape is not None:
+        source = _of(
+            model, "transformer.hidden" if model.params_from == "architecture" else "params_b"
+        )
+        yield Fact("Model", f"{model.name}: parameters", counts.total / BILLION, "billion", *source)
+        if shape.experts:
+            yield Fact(
+                "Model", f"{model.name}: used for one token", counts.active / BILLION, "billion",
+                *source,
+            )  # fmt: skip
+        source = _of(model, "transformer.attention")
+        layers = shape.attention.layers + shape.attention.window_layers
+        yield Fact("Model", f"{model.name}: layers with attention", layers, "", *source)
+        yield Fact("Model", f"{model.name}: key-value heads", shape.attention.kv_heads, "", *source)
+    elif model.sample is not None:
+        source = _of(model, "params_b")
+        yield Fact("Model", f"{model.name}: parameters", model.params_b, "billion", *source)
+        name = f"{model.name}: work of one {model.sample.unit}"
+        yield Fact("Model", name, model.sample.gflop, "GFLOP", *_of(model, "sample.gflop"))
+    scheme = choice.scheme
+    yield Fact(
+        "Precision", f"{scheme.name}: weights", scheme.weight_bits, "bit",
+        *_of(scheme, "weight_bits"),
+    )  # fmt: skip
+
+
+def _fitted_facts(choice: Choice, inputs: Inputs, fitted: Coefficients) -> Iterator[Fact]:
+    tokens = choice.model.transformer is not None
+    if tokens:
+        rows = fitted.chip(choice.accelerator).rows
+        where = f"chips of generation {choice.accelerator.generation}"
+        engine_rows = fitted.engine(choice.engine.id).rows
+    else:
+        rows = fitted.sample(choice.model.model_class).rows
+        where = f"models of class {choice.model.model_class}"
+        engine_rows = rows
+
+    def source(count: int, what: str) -> str:
+        if count == 0:
+            return f"no measured run of {what}: a default (assumption)"
+        return f"fitted to {count:,} measured runs of {what}"
+
+    chip_source = source(rows, where)
+    engine_source = source(engine_rows, choice.engine.name) if tokens else chip_source
+    figures = [
+        ("Share of the peak reached", inputs.compute_efficiency, 1.0, "", chip_source, True),
+        ("Share of the bandwidth reached, weights", inputs.memory_efficiency, 1.0, "",
+         chip_source, True),
+        ("Share of the bandwidth reached, cache", inputs.cache_efficiency, 1.0, "",
+         chip_source, tokens),
+        ("Share of the link reached", inputs.link_efficiency, 1.0, "", chip_source,
+         choice.devices_per_replica > 1),
+        ("Overhead of a layer" if tokens else "Overhead of a pass", inputs.layer_overhead,
+         MILLISECOND, "ms", engine_source, True),
+        ("Overhead of a step" if tokens else "Overhead of a batch", inputs.step_overhead,
+         MILLISECOND, "ms", engine_source, True),
+        ("Overhead of a running request", inputs.sequence_overhead, MILLISECOND, "ms",
+         engine_source, tokens),
+        ("Prefill in the way of decoding, γ", inputs.prefill_interference, 1.0, "",
+         engine_source, tokens),
+        ("First token: own prompt, a", inputs.ttft_prefill, 1.0, "", engine_source, tokens),
+        ("First token: other prompts, b", inputs.ttft_queue, 1.0, "", engine_source, tokens),
+        ("First token: steps, c", inputs.ttft_step, 1.0, "", engine_source, tokens),
+    ]  # fmt: skip
+    for name, value, scale, unit, text, shown in figures:
+        if shown:
+            yield Fact("Fitted", name, float(value) / scale, unit, text, fitted.fitted_on)
+    if tokens:
+        assumed = fitted.assumptions
+        yield Fact(
+            "Fitted", "Working space of the engine on a device", assumed.workspace_gb, "GB",
+            *_of(assumed, "workspace_gb"),
+        )  # fmt: skip
+
+
+def _assumptions(scenario: Scenario, catalog: Catalog) -> Iterator[Fact]:
+    """Fields with a default of somebody; what the user changed is the user's."""
+    for name, info in FIELDS.items():
+        value = getattr(scenario, name)
+        if not info.source or value is None or not plays_a_part(name, scenario, catalog):
+            continue
+        default = value == info.default
+        yield Fact(
+            "Scenario", info.title, value, info.unit if info.unit != "share" else "",
+            info.source if default else YOURS, info.as_of if default else None,
+        )  # fmt: skip

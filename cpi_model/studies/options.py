@@ -1,0 +1,191 @@
+"""What each list of choices offers in a scenario, and what does not go with the rest of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from cpi_model.catalog import Catalog, offers
+from cpi_model.inputs import engine_serves
+from cpi_model.scenario import FIELDS, Scenario
+
+CLASSES = {
+    "llm": "language model", "encoder": "text encoder", "vision": "vision",
+    "diffusion": "image generation", "speech": "speech", "recommender": "recommender",
+    "trees": "decision trees",
+}  # fmt: skip
+KINDS = {"gpu": "GPU", "tpu": "TPU", "asic": "ASIC", "cpu": "CPU", "edge": "edge"}
+TOKENS_ONLY = {
+    "output_tokens", "cached_input_share", "slo_ttft_ms", "slo_tpot_ms", "kv_precision",
+}  # fmt: skip
+DEVICES = {"tensor_parallel", "pipeline_parallel", "data_parallel"}
+SAMPLES_ONLY = {"items_per_request", "work_scale", "batch_wait_ms"}
+
+
+@dataclass(frozen=True)
+class Option:
+    """One choice of a list."""
+
+    id: str
+    label: str
+    problem: str = ""
+    """Why it does not go with the rest of the scenario; empty where it does."""
+
+
+def options(field: str, scenario: Scenario, catalog: Catalog) -> list[Option]:
+    """Choices of a field by id: what works first, and always the one that is chosen."""
+    found = sorted(OFFERED[field](scenario, catalog), key=lambda option: option.problem != "")
+    value = getattr(scenario, field)
+    if all(option.id != value for option in found):
+        found.append(Option(value, value, "not in the catalog"))
+    return found
+
+
+def plays_a_part(field: str, scenario: Scenario, catalog: Catalog) -> bool:
+    """Whether a field can move any figure of this scenario."""
+    model = catalog.models.get(scenario.model)
+    chip = catalog.accelerators.get(scenario.accelerator)
+    tokens = model is None or model.transformer is not None
+    if field in TOKENS_ONLY:
+        return tokens
+    if field in DEVICES:
+        return tokens and (chip is None or chip.kind != "cpu")
+    if field == "expert_parallel":
+        return scenario.expert_parallel > 1 or (
+            model is not None and model.transformer is not None and model.transformer.experts > 0
+        )
+    if field in SAMPLES_ONLY:
+        return not tokens
+    if field == "input_tokens":
+        return tokens or (
+            model is not None and model.sample is not None and model.sample.reference_tokens > 0
+        )
+    committed = scenario.purchase in ("reserved_1y", "reserved_3y")
+    foreign = scenario.currency != FIELDS["currency"].default
+    conditions = {
+        "spot_overhead_share": scenario.purchase == "spot",
+        "unused_commitment_share": committed,
+        "fixed_replicas": scenario.scaling == "fixed",
+        "min_replicas": scenario.scaling != "fixed",
+        "spare_replicas": scenario.scaling != "fixed",
+        "scaling_lag_share": scenario.scaling == "follow",
+        "cloud": scenario.instance == "auto",
+        "currency_per_usd": foreign or scenario.currency_per_usd != 1.0,
+    }
+    return conditions.get(field, True)
+
+
+def _models(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
+    order = list(CLASSES)
+    for model in sorted(
+        catalog.models.values(),
+        key=lambda model: (order.index(model.model_class), model.name.casefold()),
+    ):
+        yield Option(model.id, f"{model.name} · {CLASSES[model.model_class]}")
+
+
+def _accelerators(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
+    engine, model = catalog.engines.get(scenario.engine), catalog.models.get(scenario.model)
+    order = list(KINDS)
+    for chip in sorted(
+        catalog.accelerators.values(),
+        key=lambda chip: (order.index(chip.kind), chip.vendor != "NVIDIA", chip.vendor, -chip.year),
+    ):
+        memory = f", {chip.memory_gb:g} GB" if chip.memory_gb else ""
+        problem = ""
+        if not chip.memory_bandwidth_gb_per_s or not chip.dense_tflops:
+            problem = "figures not published"
+        elif scenario.device_price_usd_per_hour is None and not offers(
+            catalog, chip.id, scenario.purchase
+        ):
+            problem = f"no {scenario.purchase.replace('_', ' ')} price"
+        elif engine and (
+            chip.kind not in engine.kinds or (engine.vendors and chip.vendor not in engine.vendors)
+        ):
+            problem = f"not with {engine.name}"
+        elif engine and model and chip.memory_gb is None and chip.kind != "cpu":
+            problem = "memory not published"
+        yield Option(chip.id, f"{chip.name} · {KINDS[chip.kind]}{memory}", problem)
+
+
+def _schemes(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
+    engine, model = catalog.engines.get(scenario.engine), catalog.models.get(scenario.model)
+    chip = catalog.accelerators.get(scenario.accelerator)
+    for scheme in sorted(catalog.schemes.values(), key=lambda scheme: -scheme.weight_bits):
+        problem = ""
+        if engine and scheme.id not in engine.schemes:
+            problem = f"not with {engine.name}"
+        elif (
+            model and scheme.experts_only and not (model.transformer and model.transformer.experts)
+        ):
+            problem = "this model has no experts"
+        elif chip and scheme.arithmetic not in chip.dense_tflops and not scheme.weight_only:
+            yield Option(scheme.id, f"{scheme.name} · wider arithmetic on this chip")
+            continue
+        yield Option(scheme.id, scheme.name, problem)
+
+
+def _engines(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
+    model = catalog.models.get(scenario.model)
+    chip = catalog.accelerators.get(scenario.accelerator)
+    for engine in sorted(catalog.engines.values(), key=lambda engine: engine.name.casefold()):
+        problem = ""
+        if model and model.model_class not in engine.model_classes:
+            problem = f"not for {CLASSES[model.model_class]}"
+        elif model and chip:
+            works = any(
+                not engine_serves(engine, model, chip, catalog.schemes[scheme])
+                for scheme in engine.schemes
+            )
+            problem = "" if works else f"not on {chip.name}"
+        yield Option(engine.id, engine.name, problem)
+
+
+def _instances(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
+    yield Option("auto", "Cheapest with this chip")
+    cheapest: dict[str, float] = {}
+    # An owned node is no offer, so it is asked for by the name of its cloud.
+    clouds = {None} | {i.cloud for i in catalog.instances.values() if i.tenure == "owned"}
+    for cloud in sorted(clouds, key=str):
+        if scenario.accelerator in catalog.accelerators:
+            for offer in offers(
+                catalog, scenario.accelerator, scenario.purchase, cloud=cloud or None
+            ):
+                cheapest.setdefault(offer.instance.id, offer.price.usd_per_hour)
+    for instance in catalog.instances_of.get(scenario.accelerator, ()):
+        price = cheapest.get(instance.id)
+        label = f"{instance.id} · {instance.accelerator_count:g} ×"
+        if price is None:
+            yield Option(instance.id, label, f"no {scenario.purchase.replace('_', ' ')} price")
+        else:
+            yield Option(instance.id, f"{label} · from ${price:,.3g}/h")
+
+
+def _clouds(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
+    yield Option("any", "Any")
+    here = {instance.cloud for instance in catalog.instances_of.get(scenario.accelerator, ())}
+    for cloud in sorted({instance.cloud for instance in catalog.instances.values()}):
+        yield Option(cloud, cloud, "" if cloud in here else "not with this chip")
+
+
+def _regions(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
+    yield Option("any", "Any")
+    regions = {
+        price.region
+        for instance in catalog.instances_of.get(scenario.accelerator, ())
+        if scenario.cloud in ("any", instance.cloud) and scenario.instance in ("auto", instance.id)
+        for price in catalog.prices_of.get(instance.id, ())
+    }
+    yield from (Option(region, region) for region in sorted(regions))
+
+
+OFFERED: dict[str, Callable[[Scenario, Catalog], Iterable[Option]]] = {
+    "model": _models,
+    "accelerator": _accelerators,
+    "scheme": _schemes,
+    "engine": _engines,
+    "instance": _instances,
+    "cloud": _clouds,
+    "region": _regions,
+}
+"""Fields whose choices come from the catalog."""

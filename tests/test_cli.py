@@ -1,0 +1,326 @@
+"""The terminal: right figures on the output, one clear line and exit code 2 for bad input."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cpi_model import __main__ as terminal
+from cpi_model import __version__, links
+from cpi_model.__main__ import main
+from cpi_model.catalog import catalog
+from cpi_model.scenario import FIELDS, Scenario
+from cpi_model.studies.answer import answer, summary
+
+FACTS = catalog()
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    output: str
+    errors: str
+
+
+Cpi = Callable[..., Ran]
+
+
+@pytest.fixture
+def cpi(capsys: pytest.CaptureFixture[str]) -> Cpi:
+    def run(*arguments: str) -> Ran:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main(arguments)
+        written = capsys.readouterr()
+        assert isinstance(left.value.code, int)
+        return Ran(left.value.code, written.out, written.err)
+
+    return run
+
+
+def shell(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cpi_model", *arguments],
+        capture_output=True, text=True, timeout=60, check=False, **options,
+    )  # type: ignore[call-overload,no-any-return]  # fmt: skip
+
+
+# The figures --------------------------------------------------------------------------------------
+
+
+def test_estimate_prints_what_the_model_says(cpi: Cpi) -> None:
+    ran = cpi("estimate", "--set", "concurrency=64", "--json")
+    assert (ran.code, ran.errors) == (0, "")
+    assert json.loads(ran.output) == summary(answer(Scenario(concurrency=64), FACTS))
+
+
+def test_a_scenario_is_the_same_as_link_file_and_fields(cpi: Cpi, tmp_path: Path) -> None:
+    scenario = Scenario(model="llama-3.1-70b", tensor_parallel=4, requests_per_s=2.5)
+    (tmp_path / "s.yaml").write_text(links.to_yaml(scenario), encoding="utf-8")
+    (tmp_path / "s.json").write_text(links.to_json(scenario), encoding="utf-8")
+    fields = ("model=llama-3.1-70b", "tensor_parallel=4", "requests_per_s=2.5")
+    ways = [
+        ["--link", links.encode(scenario)],
+        ["--link", "https://host.example/?" + links.encode(scenario)],
+        ["--file", str(tmp_path / "s.yaml")],
+        ["--file", str(tmp_path / "s.json")],
+        [part for field in fields for part in ("--set", field)],
+        ["--link", "?m=llama-3.1-70b&tp=8&rps=2.5", "--set", "tensor_parallel=4"],
+    ]
+    outputs = {cpi("estimate", "--json", *way).output for way in ways}
+    assert len(outputs) == 1
+    assert json.loads(outputs.pop())["link"] == "?" + links.encode(scenario)
+
+
+def test_the_textbook_case(cpi: Cpi) -> None:
+    """$500 a day over 1,000,000 requests is $0.0005."""
+    fields = [f"{n}=0" for n, i in FIELDS.items() if i.group == "overheads" and i.minimum == 0]
+    fields += [
+        f"device_price_usd_per_hour={500 / 24!r}", f"requests_per_s={1_000_000 / 86_400!r}",
+        "success_share=1", "peak_to_mean=1", "scaling=fixed", "fixed_replicas=1", "concurrency=256",
+    ]  # fmt: skip
+    given = [part for field in fields for part in ("--set", field)]
+    document = json.loads(cpi("estimate", "--json", *given).output)
+    assert document["cost_per_inference_usd"] == pytest.approx(0.0005, rel=1e-12)
+    assert "0.0005 " in cpi("estimate", *given).output
+
+
+def test_people_see_components_currency_and_source(cpi: Cpi) -> None:
+    given = ("--set", "currency=EUR", "--set", "currency_per_usd=0.5", "--set", "period=year")
+    plain, output = cpi("estimate").output, cpi("estimate", *given).output
+    for part in ("compute", "memory", "storage", "network", "orchestration", "total"):
+        assert part in output
+    assert "Cost, EUR" in output and "per year" in output
+    document = summary(answer(Scenario(), FACTS))
+    each = float(f"{document['cost_per_inference_usd']:.3g}")
+    assert f"{each:.10f}".rstrip("0") in plain
+    assert document["price"]["source"] in plain and document["price"]["valid_from"] in plain
+    assert "Time to first token" in plain
+
+
+def test_models_without_tokens_show_no_token_figures(cpi: Cpi) -> None:
+    output = cpi("estimate", "--set", "model=resnet50-v1.5", "--set", "engine=tensorrt").output
+    assert "Latency, mean" in output
+    assert "oken" not in output
+
+
+def test_what_cannot_work_is_an_answer_with_a_way_out(cpi: Cpi) -> None:
+    ran = cpi("estimate", "--set", "model=llama-3.1-70b")
+    assert ran.code == 0
+    assert "141 GB" in ran.output and "--set tensor_parallel=4" in ran.output
+    assert cpi("estimate", "--set", "model=llama-3.1-70b", "--set", "tensor_parallel=4").code == 0
+    document = json.loads(cpi("estimate", "--set", "model=llama-3.1-70b", "--json").output)
+    assert document["feasible"] is False and document["reasons"]
+
+
+def test_sweep(cpi: Cpi) -> None:
+    document = json.loads(cpi("sweep", "--over", "concurrency=1:512:log", "--json").output)
+    assert document["values"] == [2**power for power in range(10)]
+    for row in document["rows"]:
+        alone = summary(answer(Scenario(concurrency=row["value"]), FACTS))
+        for name, value in alone.items():
+            if name in row and isinstance(value, float):
+                assert row[name] == pytest.approx(value, rel=1e-12), name
+    lines = cpi("sweep", "--over", "concurrency=1:512:log").output.splitlines()
+    assert lines[-2].split()[0] == "512"
+    refused = cpi("sweep", "--over", "tensor_parallel=1:3")
+    assert refused.code == 0 and "cannot share evenly" in refused.output
+
+
+def test_link_both_ways(cpi: Cpi, tmp_path: Path) -> None:
+    assert cpi("link").output == "?v=1\n"
+    assert cpi("link", "--set", "concurrency=64").output == "?v=1&c=64\n"
+    shown = cpi("link", "--decode", "--link", "?c=64").output
+    assert all(name in shown for name in FIELDS)
+    assert "changed" in shown.split("concurrency", 1)[1].splitlines()[0]
+    decoded = json.loads(cpi("link", "--decode", "--json", "--link", "?c=64").output)
+    assert decoded["scenario"]["serving"]["concurrency"] == 64
+    (tmp_path / "s.yaml").write_text(cpi("link", "--yaml", "--link", "?c=64").output, "utf-8")
+    assert cpi("link", "--file", str(tmp_path / "s.yaml")).output == "?v=1&c=64\n"
+
+
+# The catalog --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("accelerators", len(FACTS.accelerators)), ("instances", len(FACTS.instances)),
+        ("models", len(FACTS.models)), ("apis", len(FACTS.api_prices)),
+    ],
+)  # fmt: skip
+def test_catalog_lists_everything(cpi: Cpi, name: str, count: int) -> None:
+    assert len(json.loads(cpi("catalog", name, "--json").output)) == count
+    assert cpi("catalog", name).output.endswith(f"\n{count:,} rows\n")
+    nothing = cpi("catalog", name, "--filter", "zzz no such thing")
+    assert (nothing.code, nothing.output) == (0, "0 rows\n")
+
+
+def test_catalog_filters_by_every_word(cpi: Cpi) -> None:
+    rows = json.loads(cpi("catalog", "accelerators", "--filter", "HOPPER sxm", "--json").output)
+    assert {row["id"] for row in rows} >= {"h100-sxm", "h200-sxm"}
+    assert all(row["generation"] == "hopper" for row in rows)
+    assert all(row["sources"] and row["as_of"] for row in rows)
+
+
+def test_catalog_models_show_derived_parameters(cpi: Cpi) -> None:
+    """As published: DeepSeek-R1 has 671 B parameters, Llama-3.1-70B 70.6 B."""
+    rows = {row["id"]: row for row in json.loads(cpi("catalog", "models", "--json").output)}
+    assert rows["deepseek-r1"]["derived_params_b"] == pytest.approx(671, abs=0.5)
+    assert rows["llama-3.1-70b"]["derived_params_b"] == pytest.approx(70.6, abs=0.05)
+
+
+def test_catalog_check_goes_by_age(cpi: Cpi) -> None:
+    def old(days: int) -> int:
+        given = ("catalog", "check", "--older-than", str(days), "--json")
+        return sum(row["what"] == "old" for row in json.loads(cpi(*given).output))
+
+    assert old(0) > old(180) > old(20_000) == 0
+    assert "missing" in cpi("catalog", "check").output
+
+
+# Bad input ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["bogus"], "No such command 'bogus'"),
+        (["--bogus"], "--bogus"),
+        (["estimate", "--bogus"], "--bogus"),
+        (["estimate", "extra"], "extra"),
+        (["estimate", "--set"], "--set"),
+        (["estimate", "--set", "concurrency"], "not FIELD=VALUE"),
+        (["estimate", "--set", "concurrency=7.5"], "a whole number from 1 to 8,192"),
+        (["estimate", "--set", "concurrency=0"], "a whole number from 1 to 8,192"),
+        (["estimate", "--set", "pue=nan"], "a number from 1 to 3"),
+        (["estimate", "--set", "concurency=8"], "did you mean concurrency?"),
+        (["estimate", "--set", "tp=8"], "did you mean tensor_parallel?"),
+        (["estimate", "--set", "model=llama-3.1-8"], "llama-3.1-8b"),
+        (["estimate", "--set", "region=mars"], "no region 'mars'"),
+        (["estimate", "--link", "?v=1&tp=999"], "a whole number from 1 to 128"),
+        (["estimate", "--link", "?zz=1"], "no field 'zz'"),
+        (["estimate", "--link", "?v=99"], "version '99'"),
+        (["estimate", "--link", "?c=1", "--file", "x.yaml"], "not both"),
+        (["estimate", "--file", "none.yaml"], "no file 'none.yaml'"),
+        (["estimate", "--file", "/"], "no .yaml"),
+        (["link", "--set", "sc=never"], "did you mean scaling?"),
+        (["sweep"], "--over"),
+        (["sweep", "--over", "concurrency"], "FIELD=FROM:TO"),
+        (["sweep", "--over", "nothing=1:2"], "no field 'nothing'"),
+        (["sweep", "--over", "concurrency=1:9999"], "1 to 8,192"),
+        (["sweep", "--over", "concurrency=1:2", "--set", "tensor_parallel=3"], "share evenly"),
+        (["catalog", "bogus"], "bogus"),
+        (["catalog", "check", "--older-than", "old"], "--older-than"),
+        (["catalog", "check", "--older-than", "-1"], "--older-than"),
+        (["estimate", "--set", "x\x1b[31m=1\nand more"], "no field"),
+        (["estimate", *["--set", "a=1"] * 500], "And 495 more."),
+    ],
+    ids=lambda value: " ".join(value)[:40].encode("unicode_escape").decode(),
+)
+def test_bad_input_ends_with_one_clear_line(cpi: Cpi, arguments: list[str], words: str) -> None:
+    ran = cpi(*arguments)
+    assert ran.code == 2
+    assert ran.output == ""
+    assert ran.errors.startswith("cpi: ") and ran.errors.endswith("\n")
+    assert ran.errors[:-1].isprintable()  # one line, nothing that moves a cursor
+    assert words in ran.errors
+
+
+def test_bad_files_end_with_one_clear_line(cpi: Cpi, tmp_path: Path) -> None:
+    for name, text, words in (
+        ("a.yaml", "serving: {concurrency: 0}", "1 to 8,192"),
+        ("b.yaml", "nonsense: 1", "no field 'nonsense'"),
+        ("c.json", "{", "not JSON"),
+        ("[bold]d.toml", "", "no .yaml"),
+    ):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        ran = cpi("estimate", "--file", str(tmp_path / name))
+        assert (ran.code, ran.output) == (2, "") and words in ran.errors
+        assert len(ran.errors.splitlines()) == 1
+
+
+def test_data_that_cannot_be_loaded_ends_with_one_line(
+    cpi: Cpi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cpi_model import catalog as module
+
+    def broken() -> None:
+        raise module.CatalogError("models/x.toml: hidden is missing")
+
+    monkeypatch.setattr(module, "catalog", broken)
+    ran = cpi("estimate")
+    assert ran.code == 2 and "models/x.toml" in ran.errors
+
+
+def test_text_of_files_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "[red]x[/red] [/] :smile: [link=https://host.example]y"
+    terminal._print_table({"id": "[b]Id"}, [{"id": text + "\x1b[31m\n"}])
+    written = capsys.readouterr().out
+    assert text in written and "[b]Id" in written
+    assert "\x1b[31m" not in written
+
+
+# The command itself -------------------------------------------------------------------------------
+
+
+def test_help_names_every_command(cpi: Cpi) -> None:
+    for arguments in ([], ["--help"]):
+        ran = cpi(*arguments)
+        assert ran.code == 0
+        assert all(name in ran.output for name in ("estimate", "sweep", "link", "catalog"))
+    listed = cpi("catalog").output
+    assert all(name in listed for name in ("accelerators", "instances", "models", "apis", "check"))
+    assert cpi("--version").output.strip() == __version__
+
+
+def test_every_option_is_documented(cpi: Cpi, root: Path) -> None:
+    text = (root / "docs" / "cli.md").read_text(encoding="utf-8")
+    for command in (
+        "estimate", "sweep", "link", "catalog accelerators", "catalog instances", "catalog models",
+        "catalog apis", "catalog check",
+    ):  # fmt: skip
+        assert f"cpi {command}" in text
+        options = set(re.findall(r"--[a-z][a-z-]+", cpi(*command.split(), "--help").output))
+        for option in options - {"--help"}:
+            assert f"`{option}" in text, option
+
+
+def test_help_comes_at_once() -> None:
+    program = (
+        "import sys; sys.argv = ['cpi', '--help']\n"
+        "from cpi_model.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'numpy', 'pandas', 'pydantic', 'rich', 'scipy', 'yaml', 'streamlit'} & "
+        "set(sys.modules)), file=sys.stderr)"
+    )
+    took = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        ran = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        )
+        took.append(time.perf_counter() - begin)
+    assert "estimate" in ran.stdout
+    assert ran.stderr == "[]\n"
+    assert min(took) < 0.7
+
+
+def test_it_runs_as_a_module_and_into_a_closed_pipe() -> None:
+    ran = shell("link", "--set", "concurrency=64")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "?v=1&c=64\n", "")
+    assert shell("estimate", "--set", "concurrency=x").returncode == 2
+    piped = subprocess.run(
+        f'"{sys.executable}" -m cpi_model catalog apis --json | head -1',
+        shell=True, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (piped.stdout, piped.stderr) == ("[\n", "")
