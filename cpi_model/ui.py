@@ -1,0 +1,763 @@
+"""The frame around every page: link, sidebar, headline, explanations. All of Streamlit is here.
+
+The state of the app is one :class:`Scenario`. It lives in the session and is mirrored to the URL;
+widgets show it and change it through callbacks. Three rules keep fast edits from being lost: a
+widget's key is written only where it differs from the scenario, the URL is read only in a new
+session and after Back or Forward, and it is written once, when everything has been drawn.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from cpi_model import charts, export, links
+from cpi_model.catalog import catalog
+from cpi_model.evaluate import Estimate
+from cpi_model.export import digits, duration, large, money, percent, size
+from cpi_model.inputs import ImpossibleChoice
+from cpi_model.scenario import FIELDS, GROUPS, FieldInfo, Scenario
+from cpi_model.studies import explain, listing, sweep
+from cpi_model.studies.answer import Answer, Suggestion
+from cpi_model.studies.answer import answer as answer_scenario
+from cpi_model.studies.options import OFFERED, Option, options, plays_a_part
+from cpi_model.studies.sweep import Sweep
+from cpi_model.units import DAY, MILLION, MONTH, YEAR
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PAGES: tuple[tuple[str, str, str], ...] = (
+    ("app.py", "What-if", ":material/tune:"),
+    ("pages/1_Catalog.py", "Catalog", ":material/menu_book:"),
+)
+"""File, title and sign of every page, in the order of the sidebar."""
+
+ESSENTIALS = (
+    "model", "accelerator", "scheme", "requests_per_s", "items_per_request", "input_tokens",
+    "output_tokens", "concurrency",
+)  # fmt: skip
+"""Fields that open the sidebar; every other one is in the section of its group."""
+SECTIONS = {
+    "workload": "Workload and limits", "model": "Versions", "compression": "Cache precision",
+    "serving": "Serving", "hardware": "Instance", "price": "Price", "scaling": "Scaling",
+    "overheads": "Overheads", "display": "Display",
+}  # fmt: skip
+CHOICES = {
+    "on_demand": "On demand", "spot": "Spot", "reserved_1y": "1 year", "reserved_3y": "3 years",
+    "peak": "For the peak", "follow": "Follow traffic", "fixed": "Fixed",
+    "loaded": "Fully loaded", "marginal": "Marginal", "day": "Day", "month": "Month",
+    "year": "Year",
+}  # fmt: skip
+SPOKEN_UNITS = {"", "share", "×", "1/s", "requests", "items", "per USD"}
+"""Units that the title of their field says already, or that stand beside the value."""
+DOUBLING = {"devices", "stages", "copies", "groups"}
+"""Units of counts that come in powers of two."""
+PERIODS = {"day": DAY, "month": MONTH, "year": YEAR}
+SIDEBAR_WIDTH = 330
+CURVE_POINTS = 34
+USUAL_CURVE_END = 512
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A scenario to start from."""
+
+    title: str
+    icon: str
+    help: str
+    scenario: Scenario
+
+
+PRESETS = (
+    Preset(
+        "Chat assistant", ":material/forum:",
+        "Llama 3.1 70B in FP8 on two H100, 5 requests a second",
+        Scenario(
+            model="llama-3.1-70b", scheme="fp8", tensor_parallel=2, requests_per_s=5.0,
+            input_tokens=1200, output_tokens=300, cached_input_share=0.3, kv_precision="fp8",
+        ),
+    ),
+    Preset(
+        "Search ranking", ":material/search:",
+        "BERT-large scores 50 texts for each query on one L4",
+        Scenario(
+            model="bert-large", engine="tensorrt", accelerator="l4", requests_per_s=20.0,
+            items_per_request=50, input_tokens=128, concurrency=1, slo_latency_ms=500.0,
+            request_kb=30.0, response_kb=1.0,
+        ),
+    ),
+    Preset(
+        "Fraud scoring", ":material/credit_card:",
+        "Gradient-boosted trees on CPU, 500 payments a second",
+        Scenario(
+            model="gbt-fraud-500x8", engine="treelite", scheme="fp32", accelerator="graviton4",
+            requests_per_s=500.0, concurrency=8, slo_latency_ms=50.0, request_kb=2.0,
+            response_kb=0.5, image_gb=1.0, log_kb_per_request=0.5, batch_wait_ms=2.0,
+        ),
+    ),
+)  # fmt: skip
+
+
+# State -------------------------------------------------------------------------------------------
+
+
+def current() -> Scenario:
+    """The scenario of this session."""
+    scenario: Scenario = st.session_state["scenario"]
+    return scenario
+
+
+def _put(scenario: Scenario) -> None:
+    st.session_state["scenario"] = scenario
+    st.session_state["link_problems"] = []
+
+
+def _apply(changes: dict[str, Any]) -> None:
+    """Change several fields at once: one step back undoes them."""
+    checked = {name: links.check(name, value) for name, value in changes.items()}
+    if not any(problem for _, problem in checked.values()):
+        _put(current().model_copy(update={name: value for name, (value, _) in checked.items()}))
+
+
+def _start_from(preset: Scenario) -> None:
+    """A preset; what the reader chose about the display stays."""
+    shown = {name: getattr(current(), name) for name in FIELDS if FIELDS[name].group == "display"}
+    _put(preset.model_copy(update=shown))
+
+
+def _edited(name: str, key: str) -> None:
+    """A widget was moved. Its limits hold in the browser only, so the value is checked again."""
+    value, problem = links.check(name, st.session_state[key])
+    if not problem:
+        _put(current().model_copy(update={name: value}))
+
+
+def _shown(name: str, prefix: str = "w") -> dict[str, Any]:
+    """Key and callback of a widget of a field, with the scenario's value put in."""
+    state, key = st.session_state, f"{prefix}_{name}"
+    wanted = getattr(current(), name)
+    # Written on a mismatch only: written every time, it would undo what is being typed.
+    if state["new_page"] or key not in state or state[key] != wanted:
+        state[key] = wanted
+    return {"key": key, "on_change": _edited, "args": (name, key)}
+
+
+def _read_link() -> None:
+    """Take over the URL in a new session and after Back or Forward; otherwise the session wins."""
+    state, query = st.session_state, st.query_params.to_dict()
+    context = get_script_run_ctx()
+    # Not public, so a browser test watches it: without it Back would not undo.
+    went_back = getattr(context, "is_history_navigation", False)
+    if "scenario" not in state or (went_back and query):
+        state["scenario"], state["link_problems"] = links.from_params(query)
+
+
+def _write_link() -> None:
+    wanted = links.to_params(current())
+    if st.query_params.to_dict() != wanted:
+        st.query_params.from_dict(wanted)
+
+
+def _link() -> str:
+    """Address of what is on the screen."""
+    return f"{st.context.url or ''}?{links.encode(current())}"
+
+
+# Frame -------------------------------------------------------------------------------------------
+
+
+def frame(title: str, question: str) -> Scenario:
+    """Begin a page: link, sidebar with the scenario, title; then the link again."""
+    st.set_page_config(
+        page_title=f"{title} · cost per inference",
+        page_icon="💸",
+        layout="wide",
+        initial_sidebar_state=SIDEBAR_WIDTH,
+    )
+    state = st.session_state
+    # The same key on another page is another widget, which would begin at its minimum.
+    state["new_page"] = state.get("page") != title
+    state["page"] = title
+    _read_link()
+    with st.sidebar:
+        _sidebar()
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        with st.container(gap=None):
+            st.title(title, anchor=False)
+            st.caption(question)
+        with st.popover("Copy link", icon=":material/link:"):
+            st.caption("Everything on the screen is in this address:")
+            st.code(_link(), language=None, wrap_lines=True)
+    _write_link()
+    if problems := state["link_problems"]:
+        _plain_list("Parts of the link were ignored; their defaults stand instead.", problems)
+    _freeze()
+    return current()
+
+
+@st.cache_resource(show_spinner=False)
+def _freeze() -> bool:
+    """Take what is loaded out of garbage collection, which would stop every run for 80 ms."""
+    gc.collect()
+    gc.freeze()
+    return True
+
+
+def _plain_list(heading: str, lines: list[str]) -> None:
+    """Sentences that may repeat somebody's text: shown as it is, never rendered."""
+    with st.container(border=True, gap="xsmall"):
+        st.markdown(f":material/warning: **{heading}**")
+        for line in lines:
+            st.text(line)
+
+
+def _sidebar() -> None:
+    query = links.to_params(current())
+    with st.container(gap=None):
+        for file, title, sign in PAGES:
+            st.page_link(file, label=title, icon=sign, query_params=query, width="stretch")
+    with st.container(gap="xsmall"):
+        st.caption("Start from")
+        for preset in PRESETS:
+            st.button(
+                preset.title, icon=preset.icon, help=preset.help, width="stretch",
+                on_click=_start_from, args=(preset.scenario,),
+            )  # fmt: skip
+    scenario = current()
+    rest: dict[str, list[FieldInfo]] = {group: [] for group in GROUPS}
+    for name, info in FIELDS.items():
+        if name not in ESSENTIALS and plays_a_part(name, scenario, catalog()):
+            rest[info.group].append(info)
+    for name in ESSENTIALS:
+        if plays_a_part(name, scenario, catalog()):
+            _control(FIELDS[name], scenario)
+    for group, infos in rest.items():
+        if infos:
+            changed = sum(getattr(scenario, info.name) != info.default for info in infos)
+            mark = f" · {changed} changed" if changed else ""
+            section = st.expander(
+                SECTIONS[group] + mark, key=f"section_{group}", on_change="rerun"
+            )  # fmt: skip
+            # Fifty closed controls would be half of what a run costs.
+            if section.open:
+                with section:
+                    for info in infos:
+                        _control(info, scenario)
+    st.button(
+        "Reset everything", icon=":material/restart_alt:", type="tertiary",
+        on_click=_put, args=(Scenario(),),
+    )  # fmt: skip
+
+
+# Controls ----------------------------------------------------------------------------------------
+
+
+def _label(info: FieldInfo) -> str:
+    spoken = info.unit in SPOKEN_UNITS or info.unit in info.title.lower().split()
+    return info.title if spoken else f"{info.title}, {info.unit}"
+
+
+@lru_cache(maxsize=len(FIELDS))
+def _help(info: FieldInfo) -> str:
+    """What the field means, its range, and where its default comes from."""
+    lines = [info.help]
+    if info.kind in ("int", "float"):
+        lines.append(f"From {digits(info.minimum or 0.0, 9)} to {digits(info.maximum or 0.0, 9)}.")
+    if info.source:
+        since = f", {info.as_of.isoformat()}" if info.as_of else ""
+        lines.append(f"Default {info.default}: {info.source}{since}.")
+    return "\n\n".join(lines).replace("$", r"\$")
+
+
+def _control(info: FieldInfo, scenario: Scenario) -> None:
+    """The widget of one field."""
+    if info.name in OFFERED:
+        _list(info, scenario)
+    elif info.kind == "choice":
+        st.selectbox(
+            _label(info), info.choices, help=_help(info), format_func=_choice,
+            **_shown(info.name),
+        )  # fmt: skip
+    elif info.log:
+        _log_slider(info, scenario)
+    elif info.unit == "share" and info.maximum is not None and info.maximum <= 1:
+        if info.optional:
+            _number(info)
+        else:
+            st.slider(
+                _label(info), float(info.minimum or 0), float(info.maximum),
+                step=float(info.step or 0.01), format="percent", help=_help(info),
+                **_shown(info.name),
+            )  # fmt: skip
+    else:
+        _number(info)
+
+
+def _choice(value: str) -> str:
+    return CHOICES.get(value, value)
+
+
+def _list(info: FieldInfo, scenario: Scenario) -> None:
+    """A list from the catalog: what goes with the rest first, the others with the reason."""
+    offered = _options(info.name, scenario)
+    labels = {option.id: _option(option) for option in offered}
+    st.selectbox(
+        _label(info), list(labels), format_func=lambda id: labels.get(id, id), help=_help(info),
+        **_shown(info.name),
+    )  # fmt: skip
+
+
+def _option(option: Option) -> str:
+    return f"⚠ {option.label} ({option.problem})" if option.problem else option.label
+
+
+def _number(info: FieldInfo, key: str = "w", hidden: bool = False) -> None:
+    whole: Callable[[float], float] = int if info.kind == "int" else float
+    # All of them whole or none, which only the field knows.
+    limits: dict[str, Any] = {
+        "min_value": None if info.minimum is None else whole(info.minimum),
+        "max_value": None if info.maximum is None else whole(info.maximum),
+        "value": None if info.optional else "min",
+        "step": None if info.step is None else whole(info.step),
+        "format": "%d" if info.kind == "int" else "%g",
+    }
+    st.number_input(
+        f"{_label(info)}, exact" if hidden else _label(info),
+        help=None if hidden else _help(info),
+        placeholder="from the catalog" if info.optional else None,
+        label_visibility="collapsed" if hidden else "visible",
+        width=84 if hidden else "stretch",
+        **limits,
+        **_shown(info.name, key),
+    )
+
+
+def _log_slider(info: FieldInfo, scenario: Scenario) -> None:
+    """A slider over round numbers, and a box for every other."""
+    off_grid: set[float] = st.session_state.setdefault(f"off_grid_{info.name}", set())
+    value = getattr(scenario, info.name)
+    grid = _grid(info)
+    # A value between the marks gets one of its own and keeps it: the marks must not shift under
+    # a slider that is being moved.
+    if value not in grid:
+        off_grid.add(value)
+    with st.container(horizontal=True, wrap=False, vertical_alignment="bottom", gap="small"):
+        st.select_slider(
+            _label(info), sorted({*grid, *off_grid}), format_func=_mark, help=_help(info),
+            **_shown(info.name),
+        )  # fmt: skip
+        if info.unit not in DOUBLING:
+            _number(info, key="n", hidden=True)
+
+
+def _mark(value: float) -> str:
+    return digits(value, 9)
+
+
+@lru_cache(maxsize=len(FIELDS))
+def _grid(info: FieldInfo) -> tuple[float, ...]:
+    """Round numbers over the range of a field: eight to a doubling, or ten a decade."""
+    low, high = info.minimum or 0.0, info.maximum or 0.0
+    if info.unit in DOUBLING:
+        marks = {2.0**power for power in range(math.floor(math.log2(high)) + 1)}
+    elif info.name == "concurrency":
+        marks = {
+            eighth * 2.0**power
+            for power in range(-3, math.floor(math.log2(high)) - 2)
+            for eighth in (8, 9, 10, 11, 12, 13, 14, 15)
+        }
+    else:
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        marks = {
+            float(f"{step}e{power}")
+            for power in powers
+            for step in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+        }
+    ends = {low, high} if info.unit not in DOUBLING else {low}
+    inside = sorted({mark for mark in marks if low <= mark <= high} | ends)
+    if info.kind == "int":
+        return tuple(int(mark) for mark in inside if mark.is_integer())
+    return tuple(inside)
+
+
+# Answers -----------------------------------------------------------------------------------------
+
+
+@st.cache_resource(show_spinner=False)
+def _turns() -> threading.Semaphore:
+    """Two runs compute at a time; with more, threads fight for the interpreter."""
+    return threading.Semaphore(2)
+
+
+@lru_cache(maxsize=512)
+def _answer(scenario: Scenario, today: date) -> Answer:
+    with _turns():
+        return answer_scenario(scenario, catalog())
+
+
+@lru_cache(maxsize=512)
+def _curves(scenario: Scenario) -> Sweep | None:
+    last = USUAL_CURVE_END
+    while last < min(2 * scenario.concurrency, 8192):
+        last *= 2
+    steps = (last ** (step / (CURVE_POINTS - 1)) for step in range(CURVE_POINTS))
+    values = sorted({round(step) for step in steps} | {scenario.concurrency})
+    with _turns():
+        try:
+            return sweep.over(scenario, "concurrency", values, catalog())
+        except (ValueError, ImpossibleChoice):
+            return None
+
+
+@lru_cache(maxsize=512)
+def _options(field: str, scenario: Scenario) -> tuple[Option, ...]:
+    return tuple(options(field, scenario, catalog()))
+
+
+def _palette() -> charts.Palette:
+    theme = st.context.theme.type
+    return charts.DARK if theme == "dark" else charts.LIGHT
+
+
+def answer(scenario: Scenario) -> Answer:
+    """Estimate of a scenario; where it cannot work, the reasons and what would, with buttons."""
+    result = _answer(scenario, date.today())
+    if not result.feasible:
+        _explain(result)
+    return result
+
+
+def _explain(result: Answer) -> None:
+    with st.container(border=True):
+        st.markdown(":material/block: **This cannot work as it stands**")
+        for reason in result.reasons:
+            st.text(reason)
+        if result.suggestions:
+            st.caption("The nearest that works:")
+            with st.container(horizontal=True):
+                for suggestion in result.suggestions:
+                    _suggest(suggestion)
+        else:
+            st.caption("Choose something else in the sidebar, or start from a preset.")
+
+
+def _suggest(suggestion: Suggestion) -> None:
+    st.button(
+        suggestion.text, type="primary", key=f"suggest_{suggestion.text}",
+        on_click=_apply, args=(suggestion.changes,),
+    )  # fmt: skip
+
+
+def subject(result: Answer) -> None:
+    """What is being estimated, in a line: whoever opens a link need not read the sidebar."""
+    choice, scenario = result.choice, result.scenario
+    if choice is None:
+        return
+    devices = digits(choice.devices_per_replica)
+    words = [
+        choice.model.name,
+        choice.scheme.name,
+        f"{devices} × {choice.accelerator.name} a replica",
+        choice.engine.name,
+        f"{digits(scenario.requests_per_s, 9)} requests/s",
+    ]
+    if choice.price is not None:
+        price = choice.price
+        words.append(
+            f"{price.instance} in {price.region} at ${digits(price.usd_per_hour)}/h "
+            f"{CHOICES[price.purchase].lower()}, {price.valid_from.isoformat()}"
+        )
+    elif scenario.device_price_usd_per_hour is not None:
+        words.append(f"own price of ${digits(scenario.device_price_usd_per_hour)}/h a device")
+    st.markdown(_escaped(" · ".join(words)))
+
+
+def headline(result: Answer) -> None:
+    """The figures that answer the question, in one strip."""
+    estimate, scenario = result.estimate, result.scenario
+    if estimate is None or not result.feasible:
+        return
+    marginal = scenario.cost_basis == "marginal"
+    loaded_cost = float(estimate.cost_per_inference)
+    marginal_cost = float(estimate.marginal_cost_per_inference)
+    cost = marginal_cost if marginal else loaded_cost
+    basis = CHOICES[scenario.cost_basis].lower()
+    other = (
+        f"fully loaded {money(loaded_cost * MILLION, scenario)}"
+        if marginal
+        else f"marginal {money(marginal_cost * MILLION, scenario)}"
+    )
+    cells = [
+        _Cell(
+            "Cost per inference",
+            money(cost, scenario),
+            f"{money(cost * 1000, scenario)} per 1k",
+            f"Of one successful inference, {basis}.",
+        ),
+        _Cell(
+            "Per million inferences",
+            money(cost * MILLION, scenario),
+            other,
+            "Fully loaded: idle time and overheads included. Marginal: one more request, on a "
+            "replica that is full.",
+        ),
+        _Cell(
+            f"Cost per {scenario.period}",
+            money(float(estimate.cost_rate) * PERIODS[scenario.period], scenario),
+            _counted(float(estimate.instances), "instance"),
+            "The whole deployment, fully loaded.",
+        ),
+        _Cell(
+            "Latency, p95",
+            duration(float(estimate.latency_p95)),
+            f"mean {duration(float(estimate.latency_mean))}",
+            "95 of 100 requests are answered in full within this time.",
+        ),
+    ]
+    if math.isfinite(float(estimate.tpot)):
+        cells += [
+            _Cell(
+                "Time to first token",
+                duration(float(estimate.ttft)),
+                "mean",
+                "TTFT: from the request to the first token of the answer.",
+            ),
+            _Cell(
+                "Time per output token",
+                duration(float(estimate.tpot)),
+                "mean",
+                "TPOT: between one token and the next, after the first.",
+            ),
+        ]
+    else:
+        cells += [
+            _Cell(
+                "Time of a batch",
+                duration(float(estimate.decode_step_time)),
+                f"of {_counted(float(estimate.running), 'request')}",
+                "The device's own time for one batch.",
+            ),
+            _Cell(
+                "Within limits",
+                percent(float(estimate.good_share)),
+                "of all requests",
+                "Share of requests that meet the limit of the workload.",
+            ),
+        ]
+    tokens = float(estimate.output_tokens_per_s)
+    cells += [
+        _Cell(
+            "Throughput of a replica",
+            f"{large(float(estimate.throughput))}/s",
+            f"{large(tokens)} tokens/s" if tokens else "requests",
+            "Requests a second of one full replica.",
+        ),
+        _Cell(
+            "Utilisation",
+            percent(float(estimate.utilisation)),
+            _counted(float(estimate.replicas), "replica"),
+            "Average load over the capacity of all production replicas.",
+        ),
+    ]
+    with st.grid(4, min_column_width=150, gap=10):
+        for cell in cells:
+            st.metric(
+                cell.label, cell.value, cell.below, help=cell.help, border=True,
+                delta_color="off", delta_arrow="off",
+            )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One figure of the headline."""
+
+    label: str
+    value: str
+    below: str
+    help: str
+
+
+def _counted(count: float, what: str) -> str:
+    return f"{digits(count)} {what}" if count == 1 else f"{digits(count)} {what}s"
+
+
+def _escaped(text: str) -> str:
+    """Dollar signs that do not begin a formula."""
+    return text.replace("$", r"\$")
+
+
+def notes(result: Answer) -> None:
+    """Decisions on the way that a reader should know."""
+    scenario = result.scenario
+    lines = list(result.notes)
+    if scenario.currency != "USD" and scenario.currency_per_usd == 1.0:
+        lines.append(f"1 {scenario.currency} counts as 1 USD: set the exchange rate under Display.")
+    elif scenario.currency == "USD" and scenario.currency_per_usd != 1.0:
+        lines.append("The exchange rate is not 1 although the currency is USD.")
+    for line in lines:
+        st.text(line)
+
+
+CHART = {"displayModeBar": False, "responsive": True}
+
+
+def _chart(figure: charts.Figure, key: str, words: str) -> None:
+    st.plotly_chart(figure, key=key, theme=None, config=CHART, alt=words)
+
+
+def breakdown(result: Answer) -> None:
+    """Where the money of one inference goes."""
+    if result.estimate is not None and result.feasible:
+        st.markdown("##### What it is made of")
+        _chart(
+            charts.cost_breakdown(result.estimate, result.scenario, _palette()),
+            "breakdown",
+            charts.describe_breakdown(result.estimate, result.scenario),
+        )
+
+
+def against_concurrency(result: Answer) -> None:
+    """How cost and latency move with the requests in flight."""
+    found = _curves(result.scenario)
+    if found is None or not found.estimate.feasible.any() or result.estimate is None:  # type: ignore[union-attr]
+        return
+    st.markdown("##### Cost and latency against concurrency")
+    _chart(
+        charts.against_concurrency(found, result.estimate, _palette()),
+        "concurrency",
+        charts.describe_curves(found),
+    )
+
+
+def memory(result: Answer) -> None:
+    """What fills one device."""
+    estimate, inputs = result.estimate, result.inputs
+    if estimate is None or inputs is None:
+        return
+    st.markdown("##### Memory of one device")
+    _chart(
+        charts.memory(estimate, float(inputs.memory_capacity), _palette()),
+        "memory",
+        charts.describe_memory(estimate),
+    )
+    st.caption(_memory_text(estimate))
+
+
+def _memory_text(estimate: Estimate) -> str:
+    room = float(estimate.max_concurrency)
+    fits = f" · room for {large(math.floor(room))} requests" if math.isfinite(room) else ""
+    cache = float(estimate.cache_memory)
+    return (
+        f"Weights {size(float(estimate.weight_memory))}"
+        + (f" · cache {size(cache)}" if cache else "")
+        + f" · working space {size(float(estimate.workspace_memory))}{fits}"
+    )
+
+
+def why(result: Answer) -> None:
+    """The calculation with its numbers, and the inputs with their sources."""
+    if result.inputs is None:
+        return
+    section = st.expander(
+        "Why this number", key="why", on_change="rerun", icon=":material/function:"
+    )
+    # What nobody looks at costs nothing.
+    if not section.open:
+        return
+    with section:
+        for step in explain.steps(result):
+            st.caption(step.title)
+            st.latex(step.formula + r" \;=\; " + step.numbers)
+        for found in explain.accuracy(result):
+            st.caption(
+                f"Measured against {found.rows:,} runs, {found.what}: half of the estimates are "
+                f"within {percent(found.median_error)}, nine tenths within "
+                f"{percent(found.p90_error)}, on the runs that the coefficients were fitted to."
+            )
+        st.markdown("##### Inputs and where they come from")
+        _facts(explain.facts(result, catalog()))
+
+
+def _facts(facts: list[explain.Fact]) -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame(
+        {
+            "Part": [fact.kind for fact in facts],
+            "Figure": [fact.name for fact in facts],
+            "Value": [_value(fact) for fact in facts],
+            "Source": [fact.source for fact in facts],
+            "Date": [fact.as_of for fact in facts],
+        }
+    )
+    st.dataframe(frame, hide_index=True, key="facts", alt="Inputs, their values and sources")
+    _download("Inputs as CSV", frame, "inputs.csv")
+
+
+def _value(fact: explain.Fact) -> str:
+    value = fact.value if isinstance(fact.value, str) else digits(float(fact.value), 4)
+    return f"{value} {fact.unit}".strip()
+
+
+# Tables ------------------------------------------------------------------------------------------
+
+
+def catalog_tables() -> None:
+    """Everything that is known, with source and age; only the open tab is drawn."""
+    today = date.today()
+    for name, tab in zip(
+        listing.TABLES,
+        st.tabs(list(listing.TABLES), key="catalog_tab", on_change="rerun"),
+        strict=True,
+    ):
+        if tab.open:
+            with tab:
+                _catalog_table(name, today)
+
+
+@lru_cache(maxsize=2 * len(listing.TABLES))
+def _listed(name: str, today: date) -> pd.DataFrame:
+    return listing.table(name, catalog(), today)
+
+
+def _catalog_table(name: str, today: date) -> None:
+    whole = _listed(name, today)
+    words = st.text_input(
+        "Search", key=f"search_{name}", placeholder="words that a row must have, such as nvidia 80",
+        max_chars=100, live=True,
+    )  # fmt: skip
+    found = listing.matching(whole, words) if words.strip() else whole
+    st.caption(f"{len(found):,} of {len(whole):,} rows; an empty cell is not known.")
+    st.dataframe(
+        found, hide_index=True, height=560, key=f"table_{name}",
+        column_config=_columns(found), alt=f"{name}, with source and age of each figure",
+    )  # fmt: skip
+    _download("Download as CSV", found, f"{name.lower().replace(' ', '-')}.csv")
+
+
+def _columns(frame: pd.DataFrame) -> dict[str, Any]:
+    """Numbers with as many digits as they have, years without a comma."""
+    columns: dict[str, Any] = {}
+    for name in frame.select_dtypes("number").columns:
+        form = "%d" if name == "Year" else "localized"
+        columns[name] = st.column_config.NumberColumn(format=form)
+    columns["Source"] = st.column_config.TextColumn(width="medium")
+    return columns
+
+
+def _download(label: str, frame: pd.DataFrame, name: str) -> None:
+    st.download_button(
+        label, data=lambda: export.csv(frame), file_name=Path(name).name, mime="text/csv",
+        on_click="ignore", icon=":material/download:", key=f"download_{name}",
+    )  # fmt: skip
