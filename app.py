@@ -8,11 +8,11 @@ scenario = ui.frame("What-if", "What does one inference cost, and what moves it?
 answer = ui.answer(scenario)
 ui.subject(answer)
 ui.headline(answer)
-curves, parts = st.columns([3, 2], gap="large")
-with curves:
+wide, narrow = st.columns([3, 2], gap="large")
+with wide:
     ui.against_concurrency(answer)
-with parts:
-    ui.breakdown(answer)
-    ui.memory(answer)
+with narrow:
+    ui.parts(answer)
 ui.notes(answer)
+ui.all_costs(answer)
 ui.why(answer)

@@ -1,7 +1,9 @@
 """Tables to Plotly figures. Nothing is computed here but where things stand on the screen.
 
-A figure is redrawn with every move of a slider, so it is a plain dictionary with fixed margins,
-ticks set by hand and few points: automatic margins and ticks are most of what a chart costs.
+A figure is drawn anew with every move of a slider, so it is a plain dictionary with fixed margins,
+ticks set by hand, few points and few traces. Words stand in the picture as points of a trace:
+legends and annotations, which Plotly measures one by one, cost several times as much. Figures that
+stand above each other are drawn as one (:func:`stack`).
 """
 
 from __future__ import annotations
@@ -57,8 +59,8 @@ DARK = Palette(
 
 COMPONENTS = ("compute", "memory", "storage", "network", "orchestration")
 FONT = '"Source Sans", "Source Sans Pro", sans-serif'
-WIDE_ENOUGH = 0.13
-"""Share of a bar's axis that a percentage inside it needs; a name needs more."""
+INSIDE = 0.2
+"""Share of a bar's axis that a name inside it needs."""
 
 
 def _layout(palette: Palette, height: int, **more: Any) -> dict[str, Any]:
@@ -70,6 +72,8 @@ def _layout(palette: Palette, height: int, **more: Any) -> dict[str, Any]:
         "font": {"family": FONT, "size": 13, "color": palette.ink},
         "showlegend": False,
         "dragmode": False,
+        # Streamlit draws a new figure twice with the same data; this tells Plotly so.
+        "datarevision": 1,
         "hoverlabel": {"namelength": -1},
         **more,
     }
@@ -79,6 +83,7 @@ def _axis(palette: Palette, **more: Any) -> dict[str, Any]:
     """An axis that neither measures its labels nor moves."""
     return {
         "automargin": False,
+        "tickangle": 0,  # a free angle is found by measuring every label
         "fixedrange": True,
         "ticklabeloverflow": "allow",
         "gridcolor": palette.grid,
@@ -132,6 +137,40 @@ def _known(*columns: Sequence[float | None]) -> list[float]:
     return [value for column in columns for value in column if value is not None and value > 0]
 
 
+def _words(points: Sequence[_Word], axes: tuple[str, str] = ("x", "y")) -> dict[str, Any]:
+    """Words and marks in a picture, as one trace."""
+    return {
+        "type": "scatter", "mode": "markers+text", "hoverinfo": "skip", "cliponaxis": False,
+        "xaxis": axes[0], "yaxis": axes[1],
+        "x": [point.x for point in points], "y": [point.y for point in points],
+        "text": [point.text for point in points],
+        "textposition": [point.position for point in points],
+        "textfont": {
+            "size": 12, "color": [point.colour for point in points],
+        },
+        "marker": {
+            "color": [point.colour for point in points],
+            "size": [point.mark for point in points],
+            "symbol": [point.symbol for point in points],
+            "opacity": 1, "line": {"width": 0},
+        },
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Word:
+    """A word, a mark or both at a point of a picture."""
+
+    x: float
+    y: float
+    text: str
+    colour: str
+    position: str = "middle right"
+    mark: float = 0.0
+    """Size of the mark, 0 for none. [px]"""
+    symbol: str = "square"
+
+
 def cost_breakdown(estimate: Estimate, scenario: Scenario, palette: Palette = LIGHT) -> Figure:
     """Five components of the cost, fully loaded above marginal."""
     rate = scenario.currency_per_usd * MILLION
@@ -144,60 +183,63 @@ def cost_breakdown(estimate: Estimate, scenario: Scenario, palette: Palette = LI
         float(estimate.cost_per_inference) * rate,
         float(estimate.marginal_cost_per_inference) * rate,
     ]
-    high = 1.22 * max(totals)
+    high = 1.3 * max(totals)
     sign = SIGNS[scenario.currency]
-    traces = []
-    for index, name in enumerate(COMPONENTS):
-        shares = [value / total for value, total in zip(amounts[name], totals, strict=True)]
-        wide = [value / high > WIDE_ENOUGH for value in amounts[name]]
+    traces, words = [], []
+    for index, (name, values) in enumerate(amounts.items()):
+        shares = [value / total for value, total in zip(values, totals, strict=True)]
         traces.append({
-            "type": "bar", "orientation": "h", "name": f"{name.capitalize()} {shares[0]:.0%}",
-            "y": [1, 0], "x": [float(f"{value:.6g}") for value in amounts[name]], "width": 0.56,
+            "type": "bar", "orientation": "h", "name": name.capitalize(),
+            "y": [1, 0], "x": [float(f"{value:.6g}") for value in values], "width": 0.6,
             "marker": {"color": palette.series[index]},
-            "text": [f"{share:.0%}" if fits else "" for share, fits
-                     in zip(shares, wide, strict=True)],
-            "textposition": "inside", "insidetextanchor": "middle", "textangle": 0,
-            "textfont": {"color": palette.on_series[index], "size": 12},
-            "constraintext": "none",
             "hovertext": [
                 f"{name.capitalize()}: {sign}{large(value)} per million ({percent(share)})"
-                for value, share in zip(amounts[name], shares, strict=True)
+                for value, share in zip(values, shares, strict=True)
             ],
             "hoverinfo": "text",
         })  # fmt: skip
-    ends = [
-        {
-            "x": total, "y": 1 - row, "text": f"<b>{sign}{large(total)}</b>", "showarrow": False,
-            "xanchor": "left", "xshift": 4, "font": {"color": palette.ink, "size": 13},
-        }
-        for row, total in enumerate(totals)
-    ]  # fmt: skip
-    ticks = _steps(high)
+        column, row = divmod(index, 3)
+        words.append(_Word(
+            high * (0.02 + 0.5 * column), 3.45 - 0.55 * row,
+            f"  {name.capitalize()} {share_text(shares[0])}", palette.ink, mark=11.0,
+        ))  # fmt: skip
+    names = _words(words)
+    names["marker"]["color"] = list(palette.series[: len(COMPONENTS)])
+    ends = _words(
+        [
+            _Word(total, 1 - row, f" <b>{sign}{large(total)}</b>", palette.ink)
+            for row, total in enumerate(totals)
+        ]
+    )
+    ticks = _steps(high, 4)
     layout = _layout(
         palette,
-        height=236,
+        height=206,
         barmode="stack",
-        margin={"l": 88, "r": 12, "t": 44, "b": 44},
-        showlegend=True,
-        legend={
-            "orientation": "h", "x": 0, "xref": "container", "y": 1.0, "yref": "container",
-            "yanchor": "top", "traceorder": "normal", "itemclick": False,
-            "itemdoubleclick": False, "font": {"size": 12},
-        },
-        annotations=ends,
+        margin={"l": 84, "r": 8, "t": 4, "b": 46},
         xaxis=_axis(
             palette,
             range=[0, high],
             tickvals=ticks,
             ticktext=[large(tick) for tick in ticks],
-            title={"text": f"{scenario.currency} per million inferences", "standoff": 6},
+            title={"text": f"{scenario.currency} per million inferences"},
+            showgrid=False, ticks="outside", tickcolor=palette.grid,
         ),
         yaxis=_axis(
-            palette, range=[-0.5, 1.5], tickvals=[1, 0], ticktext=["Fully loaded", "Marginal"],
-            showgrid=False,
+            palette, range=[-0.5, 3.8], tickvals=[1, 0], ticktext=["Fully loaded", "Marginal"],
+            showgrid=False, showline=False,
         ),
     )  # fmt: skip
-    return {"data": traces, "layout": layout}
+    return {"data": [*traces, names, ends], "layout": layout}
+
+
+def share_text(share: float) -> str:
+    """A share without digits after the point, and no zero for what is there.
+
+    >>> share_text(0.657), share_text(0.004), share_text(0.0)
+    ('66%', '<1%', '0%')
+    """
+    return "<1%" if 0 < share < 0.005 else f"{share:.0%}"
 
 
 @dataclass(frozen=True)
@@ -224,7 +266,7 @@ class _Panel:
 
 
 CURVES_HEIGHT = 480
-CURVES_MARGIN = {"l": 62, "r": 14, "t": 24, "b": 44}
+CURVES_MARGIN = {"l": 62, "r": 14, "t": 24, "b": 46}
 LINE_HEIGHT = 15
 DASHES = ("solid", "dash", "dot")
 IN_SIGHT = 30
@@ -236,7 +278,7 @@ def against_concurrency(sweep: Sweep, chosen: Estimate, palette: Palette = LIGHT
     scenario, found = sweep.scenario, sweep.estimate
     counts = [int(value) for value in sweep.values]
     tokens = bool(np.any(np.isfinite(np.atleast_1d(found.tpot))))
-    panels = (
+    cost, time = (
         _panel(
             "y", (0.56, 1.0), f"{scenario.currency} per million inferences",
             _cost_lines(found, scenario), _cost_lines(chosen, scenario), {}, palette,
@@ -246,12 +288,15 @@ def against_concurrency(sweep: Sweep, chosen: Estimate, palette: Palette = LIGHT
             _time_lines(chosen, tokens), _limits(scenario, tokens), palette,
         ),
     )  # fmt: skip
-    traces, notes = [], []
-    for panel in panels:
-        traces += _traces(panel, counts, scenario.concurrency, palette)
-        notes += _names(panel, counts, palette)
-    shapes = _choice_mark(scenario.concurrency, counts, notes, palette)
-    shapes += _full_memory(found, counts, notes, palette)
+    at = scenario.concurrency
+    traces, shapes, words = [], [_choice_mark(at, palette)], [_choice_word(at, cost, palette)]
+    if counts[0] <= (room := float(np.max(np.atleast_1d(found.max_concurrency)))) < counts[-1]:
+        shapes.append(_full_memory(room, counts[-1], palette))
+        words.append(_full_memory_word(room, counts[-1], cost, palette))
+    for panel, more in ((cost, words), (time, [])):
+        traces += _traces(panel, counts, palette)
+        marks = [_Word(at, y, "", palette.ink, mark=9, symbol="diamond") for y in panel.chosen]
+        traces.append(_words([*more, *_names(panel, counts, palette), *marks], ("x", panel.axis)))
     octaves = [2**power for power in range(14) if counts[0] <= 2**power <= counts[-1]]
     octaves = octaves[:: 2 if len(octaves) > 8 else 1]
     layout = _layout(
@@ -259,18 +304,17 @@ def against_concurrency(sweep: Sweep, chosen: Estimate, palette: Palette = LIGHT
         height=CURVES_HEIGHT,
         margin=CURVES_MARGIN,
         shapes=shapes,
-        annotations=notes,
         xaxis=_axis(
             palette, type="log", range=[math.log10(counts[0]), math.log10(counts[-1])],
             anchor="y2", tickvals=octaves, ticktext=[f"{value:,}" for value in octaves],
-            title={"text": "Concurrency: requests in one replica at a time", "standoff": 6},
+            title={"text": "Concurrency: requests in one replica at a time"},
         ),
         **{
             f"yaxis{panel.axis[1:]}": _log_axis(
                 palette, panel.low, panel.high, domain=list(panel.domain),
-                title={"text": panel.title, "standoff": 4},
+                title={"text": panel.title},
             )
-            for panel in panels
+            for panel in (cost, time)
         },
     )  # fmt: skip
     return {"data": traces, "layout": layout}
@@ -289,14 +333,18 @@ def _panel(
     }
     ends = [*values, *seen.values()]
     colours = dict(zip(lines, (palette.series[n] for n in (0, 2, 4)), strict=False))
-    low, high = min(ends) / 1.6, max(ends) * 2
+    # Only what is inside of an axis is drawn: names stand above their lines, and a panel without
+    # limits has words on its upper and lower edge.
+    spread = math.log10(max(ends) / min(ends)) + 0.3
+    edge = 0.05 if limits else 0.14
+    low, high = min(ends) / 10 ** (edge * spread), max(ends) * 10 ** (0.14 * spread)
     return _Panel(
         axis, domain, title, lines, seen, _known(*chosen.values()), colours, low, high
     )  # fmt: skip
 
 
-def _traces(panel: _Panel, counts: list[int], at: int, palette: Palette) -> list[dict[str, Any]]:
-    """Lines, limits, and the choice on each line."""
+def _traces(panel: _Panel, counts: list[int], palette: Palette) -> list[dict[str, Any]]:
+    """Lines, and all limits as one trace with gaps."""
     traces: list[dict[str, Any]] = [
         {
             "type": "scatter", "mode": "lines", "name": name, "x": counts, "y": values,
@@ -306,81 +354,69 @@ def _traces(panel: _Panel, counts: list[int], at: int, palette: Palette) -> list
         }
         for (name, values), dash in zip(panel.lines.items(), DASHES, strict=False)
     ]  # fmt: skip
-    traces += [
-        {
-            "type": "scatter", "mode": "lines", "x": [counts[0], counts[-1]], "y": [limit, limit],
-            "yaxis": panel.axis, "hoverinfo": "skip",
-            "line": {"color": panel.colours[name], "width": 1.2, "dash": "longdashdot"},
-        }
-        for name, limit in panel.limits.items()
-    ]  # fmt: skip
-    traces.append({
-        "type": "scatter", "mode": "markers", "x": [at] * len(panel.chosen), "y": panel.chosen,
-        "yaxis": panel.axis, "hoverinfo": "skip",
-        "marker": {"color": palette.ink, "size": 9, "symbol": "diamond"},
-    })  # fmt: skip
+    if panel.limits:
+        traces.append({
+            "type": "scatter", "mode": "lines", "name": "Limits", "hoverinfo": "skip",
+            "x": [counts[0], counts[-1], None] * len(panel.limits),
+            "y": [y for limit in panel.limits.values() for y in (limit, limit, None)],
+            "yaxis": panel.axis,
+            "line": {"color": palette.quiet, "width": 1.2, "dash": "longdashdot"},
+        })  # fmt: skip
     return traces
 
 
-def _names(panel: _Panel, counts: list[int], palette: Palette) -> list[dict[str, Any]]:
-    """Names at the right end of the lines and limits at the left, none on top of another."""
-    ends = {name: last for name, values in panel.lines.items() if (last := _last(counts, values))}
-    right = [(name, x, y, name) for name, (x, y) in ends.items()]
-    left = [
-        (f"limit {duration(limit * MILLISECOND)}", counts[0], limit, name)
+def _names(panel: _Panel, counts: list[int], palette: Palette) -> list[_Word]:
+    """Names at the left end of the lines and limits at the right, none on top of another."""
+    starts = {name: first for name, values in panel.lines.items() if (first := _first(values))}
+    left = [(name, counts[0], y, name) for name, y in starts.items()]
+    right = [
+        (f"limit {duration(limit * MILLISECOND)}", counts[-1], limit, name)
         for name, limit in panel.limits.items()
     ]
-    notes = []
-    for labels, anchor in ((right, "right"), (left, "left")):
-        above = math.inf
+    passed = {name for name, limit in panel.limits.items() if _end(panel.lines[name]) > limit}
+    words = []
+    for labels, position in ((left, "middle right"), (right, "middle left")):
+        last = math.inf
         for text, x, y, name in sorted(labels, key=lambda label: -label[2]):
             height = math.log10(y) * panel.decade
-            place = min(height + 10, above - LINE_HEIGHT)
-            above = place
-            # Annotations on a logarithmic axis stand at the logarithm.
-            notes.append({
-                "x": math.log10(x), "y": math.log10(y), "yref": panel.axis, "text": text,
-                "showarrow": False, "xanchor": anchor, "yshift": place - height,
-                "bgcolor": palette.paper, "borderpad": 0,
-                "font": {"color": panel.colours[name], "size": 12},
-            })  # fmt: skip
-    return notes
+            # Above its line, or below where another name or line is in the way.
+            crowded = last - height < 10 + LINE_HEIGHT or (x == counts[-1] and name in passed)
+            place = min(height - 10, last - LINE_HEIGHT) if crowded else height + 10
+            last = place if crowded else height
+            words.append(_Word(
+                x, 10.0 ** (place / panel.decade), text, panel.colours[name], position
+            ))  # fmt: skip
+    return words
 
 
-def _choice_mark(
-    at: int, counts: list[int], notes: list[dict[str, Any]], palette: Palette
-) -> list[dict[str, Any]]:
+def _choice_mark(at: int, palette: Palette) -> dict[str, Any]:
     """A line through both panels at the chosen concurrency."""
-    share = math.log(at / counts[0]) / math.log(counts[-1] / counts[0])
-    notes.append({
-        "x": math.log10(at), "y": 1, "yref": "paper", "yanchor": "bottom",
-        "xanchor": "left" if share < 0.1 else "right" if share > 0.9 else "center",
-        "text": f"<b>{at:,}</b> chosen", "showarrow": False,
-        "font": {"color": palette.ink, "size": 13},
-    })  # fmt: skip
-    return [{
+    return {
         "type": "line", "x0": at, "x1": at, "xref": "x", "y0": 0, "y1": 1, "yref": "paper",
         "line": {"color": palette.ink, "width": 1.2}, "layer": "below",
-    }]  # fmt: skip
+    }  # fmt: skip
 
 
-def _full_memory(
-    found: Estimate, counts: list[int], notes: list[dict[str, Any]], palette: Palette
-) -> list[dict[str, Any]]:
+def _choice_word(at: int, top: _Panel, palette: Palette) -> _Word:
+    """The chosen concurrency above its line."""
+    above = top.high * 10.0 ** (-9 / top.decade)
+    return _Word(at, above, f"<b>{at:,}</b> chosen", palette.ink, "middle center")
+
+
+def _full_memory(room: float, last: int, palette: Palette) -> dict[str, Any]:
     """A shade over the counts of which memory holds a part only."""
-    room = float(np.max(np.atleast_1d(found.max_concurrency)))
-    if not counts[0] <= room < counts[-1]:
-        return []
-    notes.append({
-        "x": math.log10(counts[-1]), "xanchor": "right", "y": 0.515, "yref": "paper",
-        "text": f"memory holds {math.floor(room):,}, the others wait", "showarrow": False,
-        "font": {"color": palette.quiet, "size": 12},
-    })  # fmt: skip
-    return [{
-        "type": "rect", "x0": room, "x1": counts[-1], "xref": "x", "y0": 0, "y1": 1,
+    return {
+        "type": "rect", "x0": room, "x1": last, "xref": "x", "y0": 0, "y1": 1,
         "yref": "paper", "line": {"width": 0}, "fillcolor": palette.quiet, "opacity": 0.15,
         "layer": "below",
-    }]  # fmt: skip
+    }  # fmt: skip
+
+
+def _full_memory_word(room: float, last: int, top: _Panel, palette: Palette) -> _Word:
+    """What the shade means, at the foot of the upper panel."""
+    below = top.low * 10.0 ** (9 / top.decade)
+    text = f"memory holds {math.floor(room):,}, the others wait"
+    return _Word(last, below, text, palette.quiet, "middle left")
 
 
 def _cost_lines(found: Estimate, scenario: Scenario) -> dict[str, Column]:
@@ -408,10 +444,14 @@ def _limits(scenario: Scenario, tokens: bool) -> dict[str, float]:
     return whole | ({FIRST: scenario.slo_ttft_ms, NEXT: scenario.slo_tpot_ms} if tokens else {})
 
 
-def _last(counts: Sequence[int], values: Sequence[float | None]) -> tuple[int, float] | None:
+def _first(values: Sequence[float | None]) -> float | None:
+    """Left end of a line."""
+    return next((value for value in values if value is not None and value > 0), None)
+
+
+def _end(values: Sequence[float | None]) -> float:
     """Right end of a line."""
-    known = [(n, v) for n, v in zip(counts, values, strict=True) if v is not None and v > 0]
-    return known[-1] if known else None
+    return next((value for value in reversed(values) if value is not None), 0.0)
 
 
 def memory(estimate: Estimate, capacity: float, palette: Palette = LIGHT) -> Figure:
@@ -421,52 +461,130 @@ def memory(estimate: Estimate, capacity: float, palette: Palette = LIGHT) -> Fig
         "Cache": float(estimate.cache_memory),
         "Working space": float(estimate.workspace_memory),
     }
-    usable = float(estimate.usable_memory)
-    filled = sum(parts.values())
-    over = filled > usable
+    usable, filled = float(estimate.usable_memory), sum(parts.values())
     high = 1.04 * max(capacity, filled)
-    traces = []
-    for index, (name, amount) in enumerate(parts.items()):
-        traces.append({
-            "type": "bar", "orientation": "h", "y": [0], "x": [amount / GB], "name": name,
-            "width": 0.7, "marker": {"color": palette.series[index]},
-            "text": [name if amount / high > 0.16 else ""], "textposition": "inside",
-            "insidetextanchor": "middle", "textangle": 0, "constraintext": "none",
-            "textfont": {"color": palette.on_series[index], "size": 12},
-            "hovertext": [f"{name}: {size(amount)}"], "hoverinfo": "text",
-        })  # fmt: skip
-    mark = palette.warning if over else palette.ink
+    mark = palette.warning if filled > usable else palette.ink
+    starts = [sum(list(parts.values())[:index]) / GB for index in range(len(parts))]
+    bars = {
+        "type": "bar", "orientation": "h", "name": "Memory",
+        "y": [0] * (len(parts) + 1), "base": [0, *starts],
+        "x": [capacity / GB, *(amount / GB for amount in parts.values())], "width": 0.9,
+        "marker": {
+            "color": ["rgba(0,0,0,0)", *palette.series[: len(parts)]],
+            "line": {"color": palette.quiet, "width": [1, *([0] * len(parts))]},
+        },
+        "hovertext": [
+            f"Device: {size(capacity)}", *(f"{name}: {size(part)}" for name, part in parts.items())
+        ],
+        "hoverinfo": "text",
+    }  # fmt: skip
+    inside = _words(
+        [
+            _Word(start + 0.5 * amount / GB, 0, name, colour, "middle center")
+            for start, (name, amount), colour in zip(
+                starts, parts.items(), palette.on_series, strict=False
+            )
+            if amount / high > INSIDE
+        ]
+        + [_Word(usable / GB, 0.85, f"usable {size(usable)} ", mark, "middle left")]
+    )
     ticks = _steps(high / GB, 6)
     layout = _layout(
         palette,
-        height=112,
-        barmode="stack",
-        margin={"l": 8, "r": 12, "t": 24, "b": 40},
+        height=104,
+        barmode="overlay",
+        margin={"l": 8, "r": 12, "t": 4, "b": 46},
         shapes=[
             {
-                "type": "rect", "x0": 0, "x1": capacity / GB, "y0": -0.35, "y1": 0.35,
-                "line": {"color": palette.quiet, "width": 1}, "layer": "below",
+                "type": "line", "x0": usable / GB, "x1": usable / GB, "y0": -0.6, "y1": 1.1,
+                "xref": "x", "yref": "y", "line": {"color": mark, "width": 2},
             },
-            {
-                "type": "line", "x0": usable / GB, "x1": usable / GB, "y0": -0.5, "y1": 0.5,
-                "line": {"color": mark, "width": 2},
-            },
-        ],
-        annotations=[
-            {
-                "x": usable / GB, "y": 1, "yref": "paper", "yanchor": "bottom", "xanchor": "right",
-                "text": f"usable {size(usable)}", "showarrow": False,
-                "font": {"color": mark, "size": 12},
-            }
         ],
         xaxis=_axis(
             palette, range=[0, high / GB], tickvals=ticks,
-            ticktext=[digits(tick) for tick in ticks],
-            title={"text": "GB on one device", "standoff": 6},
+            ticktext=[digits(tick) for tick in ticks], title={"text": "Memory of one device, GB"},
+            showgrid=False, ticks="outside", tickcolor=palette.grid,
         ),
-        yaxis=_axis(palette, range=[-0.5, 0.5], showgrid=False, showticklabels=False),
+        yaxis=_axis(
+            palette, range=[-0.6, 1.2], showgrid=False, showline=False, showticklabels=False
+        ),
     )  # fmt: skip
+    return {"data": [bars, inside], "layout": layout}
+
+
+def stack(figures: Sequence[Figure], gap: int = 10) -> Figure:
+    """Several figures above each other as one, which the browser draws in one go.
+
+    Each keeps its height; margins at the sides are the widest of all. Axes are renumbered, and
+    what refers to the height of a figure then refers to its part of the whole.
+    """
+    layouts = [figure["layout"] for figure in figures]
+    height = sum(layout["height"] for layout in layouts) + gap * (len(figures) - 1)
+    first, last = layouts[0]["margin"], layouts[-1]["margin"]
+    plotted = height - first["t"] - last["b"]
+    traces: list[dict[str, Any]] = []
+    shapes: list[dict[str, Any]] = []
+    axes: dict[str, Any] = {}
+    above = -first["t"]
+    for figure, layout in zip(figures, layouts, strict=True):
+        margin = layout["margin"]
+        top = 1 - (above + margin["t"]) / plotted
+        bottom = 1 - (above + layout["height"] - margin["b"]) / plotted
+        above += layout["height"] + gap
+        # Rounding must not lead out of the picture.
+        low, high = max(bottom, 0.0), min(top, 1.0)
+        names = {
+            letter: {
+                name.replace("axis", ""): letter + _number(len(_of(letter, axes)) + place)
+                for place, name in enumerate(_of(letter, layout))
+            }
+            for letter in "xy"
+        }
+        for letter, renamed in names.items():
+            for name, new in renamed.items():
+                axis = dict(layout[f"{letter}axis{name[1:]}"])
+                other = names["y" if letter == "x" else "x"]
+                axis["anchor"] = other[axis.get("anchor", next(iter(other)))]
+                if letter == "y":
+                    start, end = axis.get("domain", (0.0, 1.0))
+                    axis["domain"] = [low + start * (high - low), low + end * (high - low)]
+                axes[f"{letter}axis{new[1:]}"] = axis
+        for trace in figure["data"]:
+            new_axes = {
+                f"{letter}axis": names[letter][trace.get(f"{letter}axis", letter)]
+                for letter in "xy"
+            }
+            traces.append(trace | new_axes)
+        for shape in layout.get("shapes", ()):
+            moved = shape | {"xref": names["x"][shape["xref"]]}
+            if shape["yref"] == "paper":
+                moved |= {side: low + shape[side] * (high - low) for side in ("y0", "y1")}
+            else:
+                moved["yref"] = names["y"][shape["yref"]]
+            shapes.append(moved)
+    margin = {
+        "l": max(layout["margin"]["l"] for layout in layouts),
+        "r": max(layout["margin"]["r"] for layout in layouts),
+        "t": first["t"],
+        "b": last["b"],
+    }
+    common = {
+        name: value
+        for name, value in layouts[0].items()
+        if not name.startswith(("xaxis", "yaxis")) and name != "shapes"
+    }
+    layout = common | axes | {"height": height, "margin": margin, "shapes": shapes}
     return {"data": traces, "layout": layout}
+
+
+def _of(letter: str, layout: Mapping[str, Any]) -> list[str]:
+    """Names of the axes of a layout along x or y."""
+    return [name for name in layout if name.startswith(f"{letter}axis")]
+
+
+def _number(count: int) -> str:
+    """What Plotly puts behind the letter of an axis: nothing, 2, 3, ..."""
+    return str(count + 1) if count else ""
 
 
 def describe_breakdown(estimate: Estimate, scenario: Scenario) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
+from plotly.basedatatypes import BaseFigure
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from cpi_model import charts, export, links
@@ -30,9 +31,9 @@ from cpi_model.scenario import FIELDS, GROUPS, FieldInfo, Scenario
 from cpi_model.studies import explain, listing, sweep
 from cpi_model.studies.answer import Answer, Suggestion
 from cpi_model.studies.answer import answer as answer_scenario
-from cpi_model.studies.options import OFFERED, Option, options, plays_a_part
+from cpi_model.studies.options import DECIDING, OFFERED, Option, options, plays_a_part
 from cpi_model.studies.sweep import Sweep
-from cpi_model.units import DAY, MILLION, MONTH, YEAR
+from cpi_model.units import DAY, MILLION, MONTH, WATT_HOUR, YEAR
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -196,9 +197,12 @@ def frame(title: str, question: str) -> Scenario:
         with st.container(gap=None):
             st.title(title, anchor=False)
             st.caption(question)
-        with st.popover("Copy link", icon=":material/link:"):
-            st.caption("Everything on the screen is in this address:")
-            st.code(_link(), language=None, wrap_lines=True)
+        # Filled when it is opened: a box of code costs the browser as much as a chart's axis.
+        address = st.popover("Copy link", icon=":material/link:", key="link", on_change="rerun")
+        if address.open:
+            with address:
+                st.caption("Everything on the screen is in this address:")
+                st.code(_link(), language=None, wrap_lines=True)
     _write_link()
     if problems := state["link_problems"]:
         _plain_list("Parts of the link were ignored; their defaults stand instead.", problems)
@@ -361,6 +365,7 @@ def _log_slider(info: FieldInfo, scenario: Scenario) -> None:
             _number(info, key="n", hidden=True)
 
 
+@lru_cache(maxsize=8192)
 def _mark(value: float) -> str:
     return digits(value, 9)
 
@@ -420,8 +425,14 @@ def _curves(scenario: Scenario) -> Sweep | None:
             return None
 
 
-@lru_cache(maxsize=512)
 def _options(field: str, scenario: Scenario) -> tuple[Option, ...]:
+    # A slider changes no list: what does not decide them is no part of the key.
+    decides = {name: getattr(scenario, name) for name in (*DECIDING, field)}
+    return _options_of(field, Scenario().model_copy(update=decides))
+
+
+@lru_cache(maxsize=512)
+def _options_of(field: str, scenario: Scenario) -> tuple[Option, ...]:
     return tuple(options(field, scenario, catalog()))
 
 
@@ -489,29 +500,29 @@ def headline(result: Answer) -> None:
     if estimate is None or not result.feasible:
         return
     marginal = scenario.cost_basis == "marginal"
-    loaded_cost = float(estimate.cost_per_inference)
-    marginal_cost = float(estimate.marginal_cost_per_inference)
-    cost = marginal_cost if marginal else loaded_cost
-    basis = CHOICES[scenario.cost_basis].lower()
-    other = (
-        f"fully loaded {money(loaded_cost * MILLION, scenario)}"
-        if marginal
-        else f"marginal {money(marginal_cost * MILLION, scenario)}"
+    cost = float(estimate.marginal_cost_per_inference if marginal else estimate.cost_per_inference)
+    tokens = math.isfinite(float(estimate.tpot))
+    found = None if marginal else explain.band(result)
+    likely = (
+        f"{money(found.low * MILLION, scenario)} to {money(found.high * MILLION, scenario)} likely"
+        if found
+        else "spread not measured"
     )
+    spread = (
+        f" Likely: between P10 and P90 of {found.rows:,} measured runs, eight of ten lie inside."
+        if found
+        else ""
+    )
+    basis = CHOICES[scenario.cost_basis].lower()
     cells = [
         _Cell(
             "Cost per inference",
             money(cost, scenario),
-            f"{money(cost * 1000, scenario)} per 1k",
-            f"Of one successful inference, {basis}.",
+            basis,
+            "Of one successful inference. Fully loaded: idle time and overheads included. "
+            "Marginal: one more request, on a replica that is full.",
         ),
-        _Cell(
-            "Per million inferences",
-            money(cost * MILLION, scenario),
-            other,
-            "Fully loaded: idle time and overheads included. Marginal: one more request, on a "
-            "replica that is full.",
-        ),
+        _Cell("Per million inferences", money(cost * MILLION, scenario), likely, basis + spread),
         _Cell(
             f"Cost per {scenario.period}",
             money(float(estimate.cost_rate) * PERIODS[scenario.period], scenario),
@@ -524,43 +535,30 @@ def headline(result: Answer) -> None:
             f"mean {duration(float(estimate.latency_mean))}",
             "95 of 100 requests are answered in full within this time.",
         ),
-    ]
-    if math.isfinite(float(estimate.tpot)):
-        cells += [
-            _Cell(
-                "Time to first token",
-                duration(float(estimate.ttft)),
-                "mean",
-                "TTFT: from the request to the first token of the answer.",
-            ),
-            _Cell(
-                "Time per output token",
-                duration(float(estimate.tpot)),
-                "mean",
-                "TPOT: between one token and the next, after the first.",
-            ),
-        ]
-    else:
-        cells += [
-            _Cell(
-                "Time of a batch",
-                duration(float(estimate.decode_step_time)),
-                f"of {_counted(float(estimate.running), 'request')}",
-                "The device's own time for one batch.",
-            ),
-            _Cell(
-                "Within limits",
-                percent(float(estimate.good_share)),
-                "of all requests",
-                "Share of requests that meet the limit of the workload.",
-            ),
-        ]
-    tokens = float(estimate.output_tokens_per_s)
-    cells += [
+        _Cell(
+            "Time to first token",
+            duration(float(estimate.ttft)),
+            f"then {duration(float(estimate.tpot))} a token",
+            "Means. TTFT: from the request to the first token of the answer. TPOT: between one "
+            "token and the next, after the first.",
+        )
+        if tokens
+        else _Cell(
+            "Time of a batch",
+            duration(float(estimate.decode_step_time)),
+            f"of {_counted(float(estimate.running), 'request')}",
+            "The device's own time for one batch.",
+        ),
+        _Cell(
+            "Within limits",
+            percent(float(estimate.good_share)),
+            "of all requests",
+            "Share of requests that meet every limit of the workload (SLO).",
+        ),
         _Cell(
             "Throughput of a replica",
             f"{large(float(estimate.throughput))}/s",
-            f"{large(tokens)} tokens/s" if tokens else "requests",
+            f"{large(float(estimate.output_tokens_per_s))} tokens/s" if tokens else "requests",
             "Requests a second of one full replica.",
         ),
         _Cell(
@@ -597,6 +595,39 @@ def _escaped(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def all_costs(result: Answer) -> None:
+    """The cost in every unit that people compare."""
+    section = st.expander(
+        "The same cost in other units", key="costs", on_change="rerun", icon=":material/payments:"
+    )
+    if not section.open:
+        return
+    import pandas as pd
+
+    rows = explain.costs(result)
+    with section:
+        st.dataframe(
+            pd.DataFrame(
+                {
+                    result.scenario.currency: [row.name for row in rows],
+                    "Fully loaded": [money(row.loaded, result.scenario) for row in rows],
+                    "Marginal": [
+                        "" if math.isnan(row.marginal) else money(row.marginal, result.scenario)
+                        for row in rows
+                    ],
+                }
+            ),
+            hide_index=True, key="cost_table", alt="Cost in other units",
+        )  # fmt: skip
+        estimate = result.estimate
+        if estimate is not None and result.feasible:
+            st.caption(
+                f"Energy {digits(float(estimate.energy) / WATT_HOUR)} Wh and carbon "
+                f"{digits(float(estimate.carbon))} g CO₂ per inference. Tokens share the cost by "
+                "the time that each takes of a replica."
+            )
+
+
 def notes(result: Answer) -> None:
     """Decisions on the way that a reader should know."""
     scenario = result.scenario
@@ -612,19 +643,24 @@ def notes(result: Answer) -> None:
 CHART = {"displayModeBar": False, "responsive": True}
 
 
+class _Drawn(BaseFigure):  # type: ignore[misc]
+    """A figure that goes to the browser as it is.
+
+    Streamlit would check every property of a dictionary against Plotly's schema, which takes
+    longer than everything else in a run; the tests do that for the figures of ``charts``.
+    """
+
+    def __init__(self, figure: charts.Figure) -> None:
+        object.__setattr__(self, "figure", figure)
+
+    def to_dict(self) -> charts.Figure:
+        """Data and layout."""
+        figure: charts.Figure = self.figure
+        return figure
+
+
 def _chart(figure: charts.Figure, key: str, words: str) -> None:
-    st.plotly_chart(figure, key=key, theme=None, config=CHART, alt=words)
-
-
-def breakdown(result: Answer) -> None:
-    """Where the money of one inference goes."""
-    if result.estimate is not None and result.feasible:
-        st.markdown("##### What it is made of")
-        _chart(
-            charts.cost_breakdown(result.estimate, result.scenario, _palette()),
-            "breakdown",
-            charts.describe_breakdown(result.estimate, result.scenario),
-        )
+    st.plotly_chart(_Drawn(figure), key=key, theme=None, config=CHART, alt=words)
 
 
 def against_concurrency(result: Answer) -> None:
@@ -640,17 +676,19 @@ def against_concurrency(result: Answer) -> None:
     )
 
 
-def memory(result: Answer) -> None:
-    """What fills one device."""
-    estimate, inputs = result.estimate, result.inputs
+def parts(result: Answer) -> None:
+    """Where the money of one inference goes, and what fills one device."""
+    estimate, inputs, scenario = result.estimate, result.inputs, result.scenario
     if estimate is None or inputs is None:
         return
-    st.markdown("##### Memory of one device")
-    _chart(
-        charts.memory(estimate, float(inputs.memory_capacity), _palette()),
-        "memory",
-        charts.describe_memory(estimate),
-    )
+    palette = _palette()
+    figures = [charts.memory(estimate, float(inputs.memory_capacity), palette)]
+    words = charts.describe_memory(estimate)
+    if result.feasible:
+        st.markdown("##### What it is made of")
+        figures.insert(0, charts.cost_breakdown(estimate, scenario, palette))
+        words = f"{charts.describe_breakdown(estimate, scenario)} {words}"
+    _chart(charts.stack(figures), "parts", words)
     st.caption(_memory_text(estimate))
 
 

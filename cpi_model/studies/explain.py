@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -9,12 +10,13 @@ from datetime import date
 from cpi_model.catalog import Catalog
 from cpi_model.coefficients import Coefficients, coefficients
 from cpi_model.evaluate import Estimate
+from cpi_model.formulas import batching
 from cpi_model.inputs import Choice, Inputs, parameters
 from cpi_model.scenario import FIELDS, Scenario
 from cpi_model.schema import Sourced
 from cpi_model.studies.answer import Answer
 from cpi_model.studies.options import plays_a_part
-from cpi_model.units import BILLION, HOUR, MILLISECOND, Numeric
+from cpi_model.units import BILLION, DAY, HOUR, KILO, MILLION, MILLISECOND, MONTH, YEAR, Numeric
 
 YOURS = "entered by you"
 
@@ -85,11 +87,10 @@ def _token_steps(x: Inputs, e: Estimate) -> Iterator[Step]:
     beside = max(float(e.running) / float(x.data_parallel), 1.0)
     occupied = float(e.prefill_time) / float(x.pipeline_parallel)
     decoded = max(float(x.output_tokens) - 1.0, 0.0)
-    first = (
-        float(x.ttft_prefill) * float(e.prefill_time)
-        + float(x.ttft_queue) * (beside - 1.0) * occupied
-        + float(x.ttft_step) * float(e.decode_step_time)
-    )
+    first = batching.time_to_first_token(
+        e.prefill_time, occupied, e.decode_step_time, beside,
+        x.ttft_prefill, x.ttft_queue, x.ttft_step,
+    )  # fmt: skip
     linear = float(e.step_weights) + float(e.step_compute)
     yield Step(
         "One decode step: every running request gets its next token",
@@ -193,6 +194,79 @@ def accuracy(answer: Answer) -> list[Accuracy]:
         Accuracy(name.removeprefix(begin), found.rows, found.median_error, found.p90_error)
         for name, found in coefficients().residuals.items()
         if name.startswith(begin) and found.rows > 0
+    ]
+
+
+@dataclass(frozen=True)
+class Band:
+    """Cost per inference if the replica is as much slower or faster as measured runs were."""
+
+    low: float
+    high: float
+    rows: int
+    """Measured runs behind it; eight of ten lie inside."""
+
+
+def band(answer: Answer) -> Band | None:
+    """P10 to P90 of the fully loaded cost, from the spread of measured throughput.
+
+    What is paid for by the replica-hour grows as replicas get slower; the rest stays. None where
+    no run of this class of models was measured.
+    """
+    x, e = answer.inputs, answer.estimate
+    if answer.choice is None or x is None or e is None or not answer.feasible:
+        return None
+    spread = coefficients().residuals.get(f"{answer.choice.model.model_class}/throughput")
+    if spread is None or spread.rows == 0:
+        return None
+    rent = (float(e.compute_cost) + float(e.memory_cost)) / (1.0 - float(x.agent_share))
+    moving = rent * (1.0 + float(x.platform_share))
+    # A fixed number of replicas costs the same however fast they are.
+    if answer.scenario.scaling == "fixed":
+        moving = 0.0
+    fixed = float(e.cost_per_inference) - moving
+    return Band(fixed + moving / spread.p90_ratio, fixed + moving / spread.p10_ratio, spread.rows)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One way of stating the cost. [USD]"""
+
+    name: str
+    loaded: float
+    marginal: float
+    """NaN where it has no meaning."""
+
+
+def costs(answer: Answer) -> list[Cost]:
+    """The same cost in all the units that people compare, fully loaded and marginal."""
+    e = answer.estimate
+    if e is None or not answer.feasible:
+        return []
+    loaded, marginal = float(e.cost_per_inference), float(e.marginal_cost_per_inference)
+    rows = [
+        Cost("Per inference", loaded, marginal),
+        Cost("Per 1,000 inferences", loaded * KILO, marginal * KILO),
+        Cost("Per million inferences", loaded * MILLION, marginal * MILLION),
+        Cost("Per inference within all limits", float(e.cost_per_good_inference), math.nan),
+    ]
+    tokens = {
+        "Per million input tokens": e.input_token_cost,
+        "Per million cached input tokens": e.cached_token_cost,
+        "Per million output tokens": e.output_token_cost,
+    }
+    share = marginal / loaded if loaded else math.nan
+    rows += [
+        Cost(name, float(cost) * MILLION, float(cost) * MILLION * share)
+        for name, cost in tokens.items()
+        if math.isfinite(float(cost))
+    ]
+    rate = float(e.cost_rate)
+    return [
+        *rows,
+        Cost("Per day", rate * DAY, math.nan),
+        Cost("Per month", rate * MONTH, math.nan),
+        Cost("Per year", rate * YEAR, math.nan),
     ]
 
 

@@ -189,3 +189,5 @@ OFFERED: dict[str, Callable[[Scenario, Catalog], Iterable[Option]]] = {
     "region": _regions,
 }
 """Fields whose choices come from the catalog."""
+DECIDING = (*OFFERED, "purchase", "device_price_usd_per_hour")
+"""Fields on which any of the choices depend."""
