@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import math
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
@@ -66,6 +67,8 @@ DOUBLING = {"devices", "stages", "copies", "groups"}
 """Units of counts that come in powers of two."""
 PERIODS = {"day": DAY, "month": MONTH, "year": YEAR}
 SIDEBAR_WIDTH = 330
+ECHO_S = 5.0
+"""Longest time that a browser takes to draw what it was sent."""
 CURVE_POINTS = 34
 USUAL_CURVE_END = 512
 
@@ -120,6 +123,7 @@ def current() -> Scenario:
 
 
 def _put(scenario: Scenario) -> None:
+    st.session_state["acted"] = True
     st.session_state["scenario"] = scenario
     st.session_state["link_problems"] = []
 
@@ -138,10 +142,26 @@ def _start_from(preset: Scenario) -> None:
 
 
 def _edited(name: str, key: str) -> None:
-    """A widget was moved. Its limits hold in the browser only, so the value is checked again."""
-    value, problem = links.check(name, st.session_state[key])
-    if not problem:
-        _put(current().model_copy(update={name: value}))
+    """A widget was moved, or says so: :func:`_take_edits` decides when all have spoken."""
+    st.session_state.setdefault("edits", []).append((name, key))
+
+
+def _take_edits() -> None:
+    """Put what was really edited into the scenario.
+
+    A widget that we have set goes on reporting its earlier value until the browser has drawn the
+    new one. Slider and box of one field set each other with every key press, so such an echo must
+    not count, or the field would jump back. It never comes alone: something else was moved.
+    """
+    state = st.session_state
+    edits: list[tuple[str, str]] = state.pop("edits", [])
+    alone = len(edits) == 1 and not state.pop("acted", False)
+    for name, key in edits:
+        # The limits of a widget hold in the browser only, so the value is checked again.
+        value, problem = links.check(name, state[key])
+        if not problem and (alone or not _is_echo(key, value)):
+            _put(current().model_copy(update={name: value}))
+    state["acted"] = False
 
 
 def _shown(name: str, prefix: str = "w") -> dict[str, Any]:
@@ -149,9 +169,34 @@ def _shown(name: str, prefix: str = "w") -> dict[str, Any]:
     state, key = st.session_state, f"{prefix}_{name}"
     wanted = getattr(current(), name)
     # Written on a mismatch only: written every time, it would undo what is being typed.
-    if state["new_page"] or key not in state or state[key] != wanted:
+    if state["new_page"] or key not in state:
+        _expect_echo(key, {FIELDS[name].minimum})  # where every widget begins in the browser
+        state[key] = wanted
+    elif state[key] != wanted:
+        _expect_echo(key, {state[key], wanted})
         state[key] = wanted
     return {"key": key, "on_change": _edited, "args": (name, key)}
+
+
+@dataclass(frozen=True)
+class _Echo:
+    """What a widget may still report of its past, and until when."""
+
+    values: set[Any]
+    until: float
+
+
+def _expect_echo(key: str, values: set[Any]) -> None:
+    echoes: dict[str, _Echo] = st.session_state.setdefault("echoes", {})
+    now = time.monotonic()
+    if (known := echoes.get(key)) and now < known.until:
+        values |= known.values
+    echoes[key] = _Echo(values, now + ECHO_S)
+
+
+def _is_echo(key: str, value: Any) -> bool:
+    known: _Echo | None = st.session_state.get("echoes", {}).get(key)
+    return known is not None and time.monotonic() < known.until and value in known.values
 
 
 def _read_link() -> None:
@@ -190,6 +235,7 @@ def frame(title: str, question: str) -> Scenario:
     # The same key on another page is another widget, which would begin at its minimum.
     state["new_page"] = state.get("page") != title
     state["page"] = title
+    _take_edits()
     _read_link()
     with st.sidebar:
         _sidebar()

@@ -1,0 +1,220 @@
+"""The app as a person meets it: in a browser, with its address, its keys and its Back button."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from bench import live
+from cpi_model import links
+from cpi_model.catalog import catalog
+from cpi_model.export import money
+from cpi_model.scenario import Scenario
+from cpi_model.studies.answer import answer
+from cpi_model.ui import PAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import Browser, Page
+
+CHART = ".js-plotly-plot .trace path"
+
+
+def scenario_of(page: Page) -> Scenario:
+    """What the address bar says."""
+    found, problems = links.from_params(dict(parse_qsl(urlsplit(page.url).query)))
+    assert problems == []
+    return found
+
+
+def figure(page: Page, label: str) -> str:
+    """One figure of the headline."""
+    cell = page.get_by_test_id("stMetric").filter(has_text=label).first
+    return cell.get_by_test_id("stMetricValue").inner_text().strip()
+
+
+def wait_until(page: Page, holds: Callable[[], bool], what: str, timeout_s: float = 15) -> None:
+    """Wait for something to become true."""
+    for _ in range(round(timeout_s / 0.05)):
+        if holds():
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"not within {timeout_s} s: {what}; at {page.url}")
+
+
+def wait_for(page: Page, wanted: Scenario) -> None:
+    """Wait until address and headline belong to a scenario."""
+    estimate = answer(wanted, catalog()).estimate
+    assert estimate is not None
+    cost = money(float(estimate.cost_per_inference), wanted)
+    wait_until(page, lambda: scenario_of(page) == wanted, f"address of {links.encode(wanted)}")
+    wait_until(page, lambda: figure(page, "Cost per inference") == cost, f"headline of {cost}")
+
+
+def slider(page: Page, label: str = "Concurrency") -> None:
+    """Put the keyboard on a slider."""
+    page.get_by_role("slider", name=label).first.focus()
+
+
+def test_a_moved_slider_is_in_the_address_and_opens_the_same_elsewhere(
+    page: Page, app_url: str, browser: Browser
+) -> None:
+    live.open_app(page, app_url)
+    slider(page)
+    page.keyboard.press("ArrowRight")
+    wait_for(page, Scenario(concurrency=36))
+    page.get_by_role("button", name="Copy link").click()
+    code = page.get_by_test_id("stCode").first
+    code.wait_for(timeout=10_000)
+    link = code.inner_text().strip()
+    assert link.startswith(app_url)
+    with browser.new_context(viewport=live.VIEWPORT) as context:
+        other = context.new_page()
+        live.open_app(other, link)
+        wait_for(other, Scenario(concurrency=36))
+        for label in ("Cost per inference", "Latency, p95", "Throughput of a replica"):
+            assert figure(other, label) == figure(page, label)
+        other.reload()
+        wait_for(other, Scenario(concurrency=36))
+
+
+def test_back_undoes_one_change_and_forward_repeats_it(page: Page, app_url: str) -> None:
+    live.open_app(page, app_url)
+    for presses in (1, 2):
+        slider(page)
+        page.keyboard.press("ArrowRight")
+        wait_for(page, Scenario(concurrency=32 + 4 * presses))
+    # A preset changes many fields and is one step all the same.
+    page.get_by_role("button", name="Fraud scoring").click()
+    wait_until(page, lambda: scenario_of(page).model == "gbt-fraud-500x8", "the preset")
+    live.settle(page)
+    for expected in (40, 36, 32):
+        page.go_back()
+        wait_for(page, Scenario(concurrency=expected))
+    page.go_forward()
+    wait_for(page, Scenario(concurrency=36))
+
+
+def test_25_fast_presses_lose_none(page: Page, app_url: str) -> None:
+    live.open_app(page, app_url)
+    slider(page)
+    for _ in range(25):
+        page.keyboard.press("ArrowRight", delay=5)
+    # Eight marks to a doubling: three doublings and one mark further.
+    wait_for(page, Scenario(concurrency=32 * 8 + 32))
+
+
+def test_slider_and_box_of_a_field_follow_each_other(page: Page, app_url: str) -> None:
+    live.open_app(page, app_url)
+    slider(page)
+    page.keyboard.press("ArrowRight")
+    wait_for(page, Scenario(concurrency=36))
+    box = page.get_by_label("Concurrency, exact").first
+    # The value that it had a moment ago, one between the marks, and then the slider again.
+    for value in (32, 37):
+        box.fill(str(value))
+        box.press("Enter")
+        wait_for(page, Scenario(concurrency=value))
+    slider(page)
+    page.keyboard.press("ArrowRight")
+    wait_for(page, Scenario(concurrency=40))
+    wait_until(page, lambda: box.input_value() == "40", "the box at 40")
+    page.keyboard.press("Home")
+    wait_for(page, Scenario(concurrency=1))
+
+
+@pytest.mark.parametrize("title", [title for _, title, _ in PAGES])
+def test_a_deep_link_is_the_first_request_to_a_fresh_server(browser: Browser, title: str) -> None:
+    path = "" if title == PAGES[0][1] else title
+    wanted = Scenario(model="llama-3.1-70b", tensor_parallel=4, concurrency=48)
+    with live.serve(live.ROOT / "app.py") as url, browser.new_context() as context:
+        page = context.new_page()
+        live.open_app(page, f"{url}/{path}?{links.encode(wanted)}")
+        page.get_by_role("heading", name=title, exact=True).wait_for(timeout=20_000)
+        assert scenario_of(page) == wanted
+        page.get_by_role("link", name="What-if").click()
+        wait_for(page, wanted)
+
+
+def test_pages_keep_the_scenario_there_and_back(page: Page, app_url: str) -> None:
+    live.open_app(page, app_url)
+    slider(page)
+    page.keyboard.press("ArrowLeft")
+    wanted = Scenario(concurrency=30)
+    wait_for(page, wanted)
+    page.get_by_role("link", name="Catalog").click()
+    page.get_by_role("heading", name="Catalog", exact=True).wait_for(timeout=20_000)
+    wait_until(page, lambda: scenario_of(page) == wanted, "the scenario on the Catalog page")
+    slider(page)
+    page.keyboard.press("ArrowRight")
+    wait_until(page, lambda: scenario_of(page) == Scenario(), "a change on the Catalog page")
+    page.get_by_role("link", name="What-if").click()
+    wait_for(page, Scenario())
+    page.locator(CHART).first.wait_for(state="attached", timeout=20_000)
+
+
+def test_a_hostile_link_is_text_and_nothing_else(page: Page, app_url: str) -> None:
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    live.open_app(page, f"{app_url}/?v=1&m=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E&c=-5&tp=4")
+    wait_for(page, Scenario(tensor_parallel=4))
+    page.get_by_text("Parts of the link were ignored").wait_for(timeout=10_000)
+    assert page.locator("img[src='x']").count() == 0
+    assert not dialogs
+
+
+def test_the_nearest_that_works_is_one_click_away(page: Page, app_url: str) -> None:
+    live.open_app(page, f"{app_url}/?v=1&m=llama-3.1-70b")
+    page.get_by_text("This cannot work as it stands").wait_for(timeout=20_000)
+    page.locator("[class*=st-key-suggest] button").first.click()
+    page.get_by_test_id("stMetric").first.wait_for(timeout=20_000)
+    wait_until(
+        page,
+        lambda: bool(answer(scenario_of(page), catalog()).feasible),
+        "an address of something that works",
+    )
+    page.go_back()
+    page.get_by_text("This cannot work as it stands").wait_for(timeout=20_000)
+
+
+def test_nothing_is_loaded_from_elsewhere_and_nothing_fails(page: Page, app_url: str) -> None:
+    asked: list[str] = []
+    errors: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    live.open_app(page, app_url)
+    page.locator(CHART).first.wait_for(state="attached", timeout=30_000)
+    page.get_by_role("link", name="Catalog").click()
+    page.get_by_role("heading", name="Catalog", exact=True).wait_for(timeout=20_000)
+    live.settle(page)
+    here = urlsplit(app_url).netloc
+    elsewhere = [url for url in asked if re.match(r"https?:", url) and urlsplit(url).netloc != here]
+    assert elsewhere == []
+    assert errors == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_phone_shows_everything_without_sideways_scrolling(
+    browser: Browser, app_url: str, theme: str
+) -> None:
+    with browser.new_context(
+        viewport={"width": 390, "height": 844},
+        color_scheme="dark" if theme == "dark" else "light",
+    ) as context:
+        page = context.new_page()
+        for path, mark in (("", CHART), ("Catalog", "[data-testid=stDataFrame]")):
+            live.open_app(page, f"{app_url}/{path}")
+            page.locator(mark).first.wait_for(state="attached", timeout=30_000)
+            page.wait_for_timeout(500)
+            main = page.get_by_test_id("stMain")
+            assert main.evaluate("main => main.scrollWidth <= main.clientWidth")
+            outside = page.evaluate(
+                """() => [...document.querySelectorAll(
+                    '[data-testid=stMetricValue], .js-plotly-plot, [data-testid=stDataFrame]')]
+                    .filter(e => e.getBoundingClientRect().right > innerWidth + 1).length"""
+            )
+            assert outside == 0

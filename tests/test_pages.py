@@ -1,0 +1,272 @@
+"""The pages without a browser: each runs, shows what the model says, and keeps what was chosen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from cpi_model import links
+from cpi_model.catalog import catalog
+from cpi_model.export import money, percent
+from cpi_model.scenario import FIELDS, Scenario
+from cpi_model.studies.answer import answer
+from cpi_model.ui import PAGES, PRESETS
+from cpi_model.units import MILLION, MONTH
+
+ROOT = Path(__file__).resolve().parent.parent
+CATALOG = "pages/1_Catalog.py"
+
+
+def app(query: str = "", page: str = "app.py") -> AppTest:
+    """The app after its first run, opened with a link."""
+    opened = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30)
+    for key, value in links.to_params(Scenario()).items() if not query else _pairs(query):
+        opened.query_params[key] = value
+    if page != "app.py":
+        opened.switch_page(page)
+    opened.run()
+    assert not opened.exception
+    return opened
+
+
+def _pairs(query: str) -> list[tuple[str, str]]:
+    return [(key, value) for key, _, value in (pair.partition("=") for pair in query.split("&"))]
+
+
+def figures(opened: AppTest) -> dict[str, str]:
+    """The headline by its labels."""
+    return {metric.label: metric.value for metric in opened.metric}
+
+
+def scenario(opened: AppTest) -> Scenario:
+    """What the session holds."""
+    kept = opened.session_state["scenario"]
+    assert isinstance(kept, Scenario)
+    return kept
+
+
+def texts(opened: AppTest) -> str:
+    """Everything that is written on the page."""
+    return "\n".join(element.value for element in [*opened.text, *opened.markdown, *opened.caption])
+
+
+def slide(opened: AppTest, field: str, value: object) -> None:
+    """Move the slider of a field."""
+    opened.select_slider(key=f"w_{field}").set_value(value).run()
+    assert not opened.exception
+
+
+@pytest.mark.parametrize("page", [page for page, _, _ in PAGES])
+def test_every_page_runs_from_a_deep_link_and_keeps_it(page: str) -> None:
+    opened = app("v=1&m=llama-3.1-70b&tp=4&c=64", page)
+    assert scenario(opened) == Scenario(
+        model="llama-3.1-70b", tensor_parallel=4, concurrency=64
+    )  # fmt: skip
+    assert opened.title[0].value in {title for _, title, _ in PAGES}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [Scenario(), Scenario(cost_basis="marginal", period="year"), *(p.scenario for p in PRESETS)],
+    ids=["default", "marginal", *(preset.title for preset in PRESETS)],
+)
+def test_the_headline_is_what_the_model_says(given: Scenario) -> None:
+    opened = app(links.encode(given))
+    estimate = answer(given, catalog()).estimate
+    assert estimate is not None and estimate.feasible
+    cost = (
+        estimate.marginal_cost_per_inference
+        if given.cost_basis == "marginal"
+        else estimate.cost_per_inference
+    )
+    shown = figures(opened)
+    assert shown["Cost per inference"] == money(float(cost), given)
+    assert shown["Per million inferences"] == money(float(cost) * MILLION, given)
+    assert shown["Utilisation"] == percent(float(estimate.utilisation))
+    if given.period == "month":
+        assert shown["Cost per month"] == money(float(estimate.cost_rate) * MONTH, given)
+    assert len(opened.get("plotly_chart")) == 2
+
+
+def test_500_usd_a_day_over_a_million_requests_is_on_the_screen() -> None:
+    # One instance of 8 devices at 500/24/8 USD an hour, one million requests a day, nothing else.
+    exact = Scenario(
+        requests_per_s=1_000_000 / 86_400, peak_to_mean=1, success_share=1, scaling="fixed",
+        fixed_replicas=8, device_price_usd_per_hour=500 / 24 / 8, instance="auto",
+        concurrency=64, stored_versions=1, storage_usd_per_gb_month=0,
+        object_storage_usd_per_gb_month=0, log_usd_per_gb=0, egress_usd_per_gb=0,
+        cross_zone_usd_per_gb=0, load_balancer_usd_per_hour=0, load_balancer_usd_per_gb=0,
+        control_plane_usd_per_hour=0, monitoring_usd_per_instance_month=0, platform_share=0,
+        on_call_usd_per_month=0,
+    )  # fmt: skip
+    assert figures(app(links.encode(exact)))["Cost per inference"] == "$0.0005"
+
+
+def test_a_slider_moves_the_figures_and_the_link_at_once() -> None:
+    opened = app()
+    before = figures(opened)
+    slide(opened, "concurrency", 64)
+    assert scenario(opened).concurrency == 64
+    assert figures(opened) != before
+    assert opened.query_params["c"] == "64"
+    expected = answer(Scenario(concurrency=64), catalog()).estimate
+    assert expected is not None
+    assert figures(opened)["Cost per inference"] == money(
+        float(expected.cost_per_inference), Scenario()
+    )
+
+
+def test_a_choice_survives_two_more_changes_and_a_change_of_page() -> None:
+    opened = app()
+    slide(opened, "concurrency", 128)
+    slide(opened, "input_tokens", 2000)
+    opened.selectbox(key="w_scheme").set_value("fp8").run()
+    wanted = Scenario(concurrency=128, input_tokens=2000, scheme="fp8")
+    assert scenario(opened) == wanted
+    opened.switch_page(CATALOG).run()
+    assert scenario(opened) == wanted
+    opened.switch_page("app.py").run()
+    assert not opened.exception
+    assert scenario(opened) == wanted
+    assert opened.select_slider(key="w_concurrency").value == 128
+    assert opened.selectbox(key="w_scheme").value == "fp8"
+
+
+def test_every_preset_works_and_keeps_the_currency() -> None:
+    for preset in PRESETS:
+        opened = app("v=1&cur=EUR&fx=0.9")
+        next(button for button in opened.button if button.label == preset.title).click().run()
+        assert not opened.exception
+        assert scenario(opened) == preset.scenario.model_copy(
+            update={"currency": "EUR", "currency_per_usd": 0.9}
+        )
+        assert figures(opened)["Cost per inference"].startswith("€")
+        assert "This cannot work" not in texts(opened)
+
+
+def test_reset_brings_the_defaults_back() -> None:
+    opened = app("v=1&m=gpt-oss-120b&q=mxfp4-experts&c=100")
+    next(button for button in opened.button if button.label == "Reset everything").click().run()
+    assert scenario(opened) == Scenario()
+    assert dict(opened.query_params) == {"v": "1"}
+
+
+def test_a_broken_link_opens_the_defaults_and_lists_what_was_ignored() -> None:
+    opened = app("v=1&c=999999&m=<b>x</b>&nonsense=1&tp=4")
+    assert not opened.exception
+    # What is in order counts; each of the others is named with what is allowed.
+    assert scenario(opened) == Scenario(tensor_parallel=4)
+    written = "\n".join(element.value for element in opened.text)
+    assert "8,192" in written and "nonsense" in written
+    # Somebody's text stays text: nothing of it is rendered.
+    assert "<b>" not in "\n".join(element.value for element in [*opened.markdown, *opened.caption])
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "v=1&m=deepseek-r1",  # does not fit
+        "v=1&hw=v100-sxm2-16gb&q=bf16",  # weights alone fill it
+        "v=1&e=tensorrt",  # does not serve language models
+        "v=1&sc=fixed&n=1&rps=10000",  # load above capacity
+        "v=1&in=200000",  # longer than the model accepts
+        "v=1&tp=3",  # heads that do not divide
+    ],
+)
+def test_what_cannot_work_says_why_and_each_offer_works(query: str) -> None:
+    opened = app(query)
+    assert "This cannot work as it stands" in texts(opened)
+    assert opened.text[0].value.endswith(".")
+    labels = [b.label for b in opened.button if (b.key or "").startswith("suggest_")]
+    assert labels
+    for label in labels:
+        again = app(query)
+        next(button for button in again.button if button.label == label).click().run()
+        assert not again.exception
+        assert "This cannot work" not in texts(again)
+        assert again.metric
+
+
+def test_names_that_the_catalog_does_not_have_are_told() -> None:
+    opened = app("v=1&m=gpt-9")
+    assert "gpt-9" in "\n".join(element.value for element in opened.text)
+    assert not opened.metric
+
+
+def test_every_control_shows_its_field_and_can_be_opened() -> None:
+    opened = app()
+    opened.session_state["section_overheads"] = True
+    opened.run()
+    assert not opened.exception
+    keys = {element.key for element in opened.number_input}
+    assert {"w_pue", "w_log_usd_per_gb"} <= keys
+    opened.number_input(key="w_egress_usd_per_gb").set_value(0.5).run()
+    assert scenario(opened).egress_usd_per_gb == 0.5
+    assert opened.query_params["eg"] == "0.5"
+
+
+def test_a_value_out_of_range_never_reaches_the_scenario() -> None:
+    opened = app()
+    # Streamlit's own client does not send it, another one may.
+    opened.number_input(key="n_concurrency").set_value(10**9).run()
+    assert not opened.exception
+    info = FIELDS["concurrency"]
+    assert info.minimum is not None and info.maximum is not None
+    assert info.minimum <= scenario(opened).concurrency <= info.maximum
+    assert links.from_params(dict(opened.query_params)) == (scenario(opened), [])
+
+
+def test_why_this_number_shows_formulas_inputs_and_sources() -> None:
+    opened = app()
+    assert not opened.latex
+    opened.session_state["why"] = True
+    opened.run()
+    assert not opened.exception
+    assert len(opened.latex) >= 6
+    table = opened.dataframe[0].value
+    assert {"Value", "Source", "Date"} <= set(table.columns)
+    assert table["Source"].str.len().min() > 0
+    assert table["Figure"].str.contains("bandwidth").any()
+
+
+def test_other_units_are_one_click_away() -> None:
+    opened = app()
+    opened.session_state["costs"] = True
+    opened.run()
+    rows = opened.dataframe[0].value.set_index("USD")
+    assert {"Per million output tokens", "Per inference within all limits", "Per year"} <= set(
+        rows.index
+    )
+    assert rows.loc["Per inference", "Fully loaded"] == figures(opened)["Cost per inference"]
+
+
+def test_the_catalog_lists_everything_with_source_and_age() -> None:
+    opened = app(page=CATALOG)
+    facts = catalog()
+    sizes = {
+        "Hardware": len(facts.accelerators), "Prices": len(facts.instance_prices),
+        "Models": len(facts.models), "Hosted APIs": len(facts.api_prices),
+        "Services": len(facts.service_prices), "Energy": len(facts.energy_facts),
+    }  # fmt: skip
+    assert [tab.label for tab in opened.tabs] == list(sizes)
+    for name, size in sizes.items():
+        opened.session_state["catalog_tab"] = name
+        opened.run()
+        assert not opened.exception
+        table = opened.dataframe[0].value
+        assert len(table) == size
+        assert "Source" in table.columns
+        assert any("age" in str(column).lower() for column in table.columns)
+
+
+def test_the_catalog_can_be_searched() -> None:
+    opened = app(page=CATALOG)
+    opened.text_input[0].set_value("nvidia H100").run()
+    names = opened.dataframe[0].value["Name"]
+    assert 0 < len(names) < 12
+    assert names.str.contains("H100").all()
+    opened.text_input[0].set_value("(no such thing").run()
+    assert not opened.exception
+    assert len(opened.dataframe[0].value) == 0
