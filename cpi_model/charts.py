@@ -37,6 +37,8 @@ class Palette:
     series: tuple[str, ...]
     on_series: tuple[str, ...]
     """Colour of text on each of the first five."""
+    words: tuple[str, ...]
+    """Colour of the names of the three lines: theirs, dark enough to be read."""
 
 
 # As in .streamlit/config.toml; a test compares them.
@@ -47,6 +49,7 @@ LIGHT = Palette(
         "#332288", "#46A6E0", "#A5A53A", "#882255", "#6B7280",
     ),
     on_series=("#FFFFFF", "#1B2430", "#1B2430", "#1B2430", "#FFFFFF"),
+    words=("#0072B2", "#00704F", "#B34A08"),
 )  # fmt: skip
 DARK = Palette(
     paper="#0F141B", ink="#E8EDF3", quiet="#A7B2C0", grid="#2A3441", warning="#FF8A80",
@@ -55,6 +58,7 @@ DARK = Palette(
         "#9B8CF2", "#1C64A8", "#D8DB7A", "#A8327A", "#8E98A6",
     ),
     on_series=("#0F141B", "#0F141B", "#0F141B", "#0F141B", "#0F141B"),
+    words=("#56B4E9", "#2DBE93", "#F07A4B"),
 )  # fmt: skip
 
 COMPONENTS = ("compute", "memory", "storage", "network", "orchestration")
@@ -289,7 +293,11 @@ def against_concurrency(sweep: Sweep, chosen: Estimate, palette: Palette = LIGHT
         ),
     )  # fmt: skip
     at = scenario.concurrency
-    traces, shapes, words = [], [_choice_mark(at, palette)], [_choice_word(at, cost, palette)]
+    traces, shapes, words = (
+        [],
+        [_choice_mark(at, palette)],
+        [_choice_word(at, counts, cost, palette)],
+    )
     if counts[0] <= (room := float(np.max(np.atleast_1d(found.max_concurrency)))) < counts[-1]:
         shapes.append(_full_memory(room, counts[-1], palette))
         words.append(_full_memory_word(room, counts[-1], cost, palette))
@@ -333,11 +341,9 @@ def _panel(
     }
     ends = [*values, *seen.values()]
     colours = dict(zip(lines, (palette.series[n] for n in (0, 2, 4)), strict=False))
-    # Only what is inside of an axis is drawn: names stand above their lines, and a panel without
-    # limits has words on its upper and lower edge.
+    # Only what is inside of an axis is drawn: names stand above or below their lines.
     spread = math.log10(max(ends) / min(ends)) + 0.3
-    edge = 0.05 if limits else 0.14
-    low, high = min(ends) / 10 ** (edge * spread), max(ends) * 10 ** (0.14 * spread)
+    low, high = min(ends) / 10 ** (0.14 * spread), max(ends) * 10 ** (0.14 * spread)
     return _Panel(
         axis, domain, title, lines, seen, _known(*chosen.values()), colours, low, high
     )  # fmt: skip
@@ -373,6 +379,7 @@ def _names(panel: _Panel, counts: list[int], palette: Palette) -> list[_Word]:
         (f"limit {duration(limit * MILLISECOND)}", counts[-1], limit, name)
         for name, limit in panel.limits.items()
     ]
+    words_of = dict(zip(panel.lines, palette.words, strict=False))
     passed = {name for name, limit in panel.limits.items() if _end(panel.lines[name]) > limit}
     words = []
     for labels, position in ((left, "middle right"), (right, "middle left")):
@@ -382,9 +389,10 @@ def _names(panel: _Panel, counts: list[int], palette: Palette) -> list[_Word]:
             # Above its line, or below where another name or line is in the way.
             crowded = last - height < 10 + LINE_HEIGHT or (x == counts[-1] and name in passed)
             place = min(height - 10, last - LINE_HEIGHT) if crowded else height + 10
+            place = max(place, math.log10(panel.low) * panel.decade + 8)
             last = place if crowded else height
             words.append(_Word(
-                x, 10.0 ** (place / panel.decade), text, panel.colours[name], position
+                x, 10.0 ** (place / panel.decade), text, words_of[name], position
             ))  # fmt: skip
     return words
 
@@ -397,10 +405,15 @@ def _choice_mark(at: int, palette: Palette) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _choice_word(at: int, top: _Panel, palette: Palette) -> _Word:
-    """The chosen concurrency above its line."""
-    above = top.high * 10.0 ** (-9 / top.decade)
-    return _Word(at, above, f"<b>{at:,}</b> chosen", palette.ink, "middle center")
+def _choice_word(at: int, counts: list[int], top: _Panel, palette: Palette) -> _Word:
+    """The chosen concurrency on its line, where the names of the lines leave room."""
+    share = math.log(at / counts[0]) / math.log(counts[-1] / counts[0])
+    left, right = share < 0.25, share > 0.9
+    pixels, edge = (9, top.low) if left else (-9, top.high)
+    return _Word(
+        at, edge * 10.0 ** (pixels / top.decade), f"<b>{at:,}</b> chosen", palette.ink,
+        "middle right" if left else "middle left" if right else "middle center",
+    )  # fmt: skip
 
 
 def _full_memory(room: float, last: int, palette: Palette) -> dict[str, Any]:
@@ -486,7 +499,15 @@ def memory(estimate: Estimate, capacity: float, palette: Palette = LIGHT) -> Fig
             )
             if amount / high > INSIDE
         ]
-        + [_Word(usable / GB, 0.85, f"usable {size(usable)} ", mark, "middle left")]
+        + [
+            _Word(
+                usable / GB,
+                0.85,
+                f" usable {size(usable)} ",
+                mark,
+                "middle left" if usable / high > 0.4 else "middle right",
+            )
+        ]
     )
     ticks = _steps(high / GB, 6)
     layout = _layout(

@@ -25,6 +25,7 @@ OBSTACLES: dict[str, int] = {
     "no_memory_for_one_request": 2,
     "context_too_long": 4,
     "load_above_capacity": 8,
+    "fewer_replicas_than_versions": 16,
 }
 """Bits of ``Estimate.obstacles``."""
 
@@ -275,16 +276,21 @@ def _language_model(x: Inputs) -> Performance:
     ttft = batching.time_to_first_token(
         prefill, occupied, decode_step, beside, x.ttft_prefill, x.ttft_queue, x.ttft_step
     )
-    service = ttft + decoded * tpot
+    service = batching.prompt_bound_time(ttft + decoded * tpot, occupied, beside)
+    ttft = service - decoded * tpot
     throughput = batching.closed_loop_throughput(running, service)
     # Requests that memory keeps out wait until one that runs is done.
     waiting = np.maximum(x.concurrency - running, 0.0) / throughput
     ttft = ttft + waiting
 
-    cached_work = (
-        cached_tokens * (x.kv_elements + x.window_kv_elements) * element * stages
-        / (x.memory_bandwidth * x.cache_efficiency * copies * stages)
+    # Cached tokens pay for being read and for the attention of the new tokens over them.
+    over_cached = (
+        new_tokens * cached_tokens * x.prefill_flops_per_pair
+        / (x.tensor_parallel * x.attention_peak_flops * x.attention_efficiency * stages * copies)
     )  # fmt: skip
+    cached_work = over_cached + _cache_bytes(x, cached_tokens, element) / (
+        x.memory_bandwidth * x.cache_efficiency * copies
+    )
     obstacles = _memory_obstacles(free, max_concurrency) + np.where(
         longest > x.max_context, OBSTACLES["context_too_long"], 0.0
     )
@@ -309,7 +315,7 @@ def _language_model(x: Inputs) -> Performance:
         cache_memory=running / copies * longest_cache,
         workspace_memory=x.workspace_bytes,
         usable_memory=usable,
-        input_work=occupied / copies,
+        input_work=occupied / copies - over_cached,
         cached_work=cached_work,
         output_work=outputs * decode_step / running,
     )
@@ -332,6 +338,9 @@ def _pass(x: Inputs, tokens: Numeric, all_tokens: Numeric, shards: Numeric) -> _
     )
     dense_flops = transformer.linear_flops(x.dense_params, tokens) / x.tensor_parallel
     expert_flops = transformer.linear_flops(x.expert_params * routed, all_tokens) / shards
+    expert_flops = expert_flops * transformer.busiest_group_load(
+        all_tokens, x.experts_per_token, x.expert_parallel
+    )
     speed = x.peak_flops * x.compute_efficiency
     compute = (
         dense_flops * (1.0 + x.half_tokens / tokens)
@@ -400,7 +409,9 @@ def _sample_model(x: Inputs) -> Performance:
     filling = np.where(np.greater(running, 1.0), 0.5 * x.batch_wait, 0.0)
     latency = filling + (1.0 + 0.5 * x.target_utilisation) * batch_time
     latency = latency + np.maximum(x.concurrency - running, 0.0) / throughput
-    obstacles = _memory_obstacles(free, max_concurrency)
+    obstacles = _memory_obstacles(free, max_concurrency) + np.where(
+        x.input_tokens > x.max_context, OBSTACLES["context_too_long"], 0.0
+    )
     nothing = np.zeros_like(batch_time)
     return Performance(
         obstacles=obstacles,
@@ -449,6 +460,8 @@ def _evaluate(x: Inputs) -> Estimate:
     utilisation = x.requests_per_s / (replicas * capacity)
     overloaded = fixed & (peak_load > x.fixed_replicas * capacity)
     obstacles = speed.obstacles + np.where(overloaded, OBSTACLES["load_above_capacity"], 0.0)
+    too_few = fixed & np.less(x.fixed_replicas, x.live_versions)
+    obstacles = obstacles + np.where(too_few, OBSTACLES["fewer_replicas_than_versions"], 0.0)
     feasible = obstacles == 0
 
     # Instances: packed whole at the peak; following the traffic they come and go in proportion.
@@ -464,6 +477,7 @@ def _evaluate(x: Inputs) -> Estimate:
     memory_rate = (rent - agents) * x.memory_price_share
     compute_rate = rent - agents - memory_rate
     weights = speed.weight_memory * x.devices_per_replica
+    stored = x.dense_bytes + x.expert_bytes + x.embedding_bytes
     moved = x.request_bytes + x.response_bytes
     network_each = (
         x.response_bytes * x.egress_share * x.egress_price
@@ -474,7 +488,7 @@ def _evaluate(x: Inputs) -> Estimate:
     disks = replicas * (1.0 + x.nonproduction_share) * (weights + x.image_bytes)
     storage_rate = (
         disks * x.storage_price
-        + weights * x.stored_versions * x.object_storage_price
+        + stored * x.stored_versions * x.object_storage_price
         + x.requests_per_s * log_each
     )
     network_rate = x.load_balancer_price + x.requests_per_s * network_each

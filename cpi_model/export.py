@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 UNKNOWN = "unknown"
 SIGNS = {"USD": "$", "EUR": "€", "GBP": "£", "CHF": "CHF ", "JPY": "¥", "CNY": "CN¥", "INR": "₹"}
 SMALLEST_WRITTEN_OUT = 1e-9
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What makes a spreadsheet take a cell for a formula."""
 
 
@@ -104,9 +104,11 @@ def cell(value: object) -> object:
     >>> cell("=1+1"), cell("plain"), cell(-3)
     ("'=1+1", 'plain', -3)
     """
-    if isinstance(value, str) and value.lstrip(" ").startswith(FORMULA_STARTS):
-        return "'" + value
-    return value
+    if not isinstance(value, str):
+        return value
+    marked = "'" + value if value.lstrip(" \u00a0").startswith(FORMULA_STARTS) else value
+    # A bare carriage return would begin a new row: it is not put into quotes.
+    return marked.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def csv(frame: pd.DataFrame) -> bytes:

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from cpi_model.catalog import Catalog, offers, price_on
-from cpi_model.coefficients import Coefficients, coefficients
+from cpi_model.catalog import Catalog, Offer, offers, price_on
+from cpi_model.coefficients import ChipCoefficients, Coefficients, coefficients
 from cpi_model.formulas import pricing, quantization, transformer
 from cpi_model.scenario import Scenario
 from cpi_model.schema import (
@@ -54,6 +54,8 @@ FALLBACK: dict[Precision, Precision] = {
 """Next wider number format, for chips without the narrow one."""
 
 KV_BITS: dict[str, float] = {"bf16": 16, "fp8": 8, "int8": 8, "fp4": 4}
+SERVER_DEVICES = 16
+"""Fast links of at most so many devices end at the server; longer ones join racks and pods."""
 OLD_PRICE_DAYS = 365
 """A price older than this is pointed out."""
 UNQUANTISED_BYTES = 2.0
@@ -343,13 +345,17 @@ def arithmetic_on(accelerator: Accelerator, wanted: Precision) -> Precision | No
     return precision
 
 
+def engine_runs_on(engine: Engine, accelerator: Accelerator) -> bool:
+    """Whether an engine supports a chip at all."""
+    vendors = (engine.gpu_vendors if accelerator.kind == "gpu" else ()) or engine.vendors
+    return accelerator.kind in engine.kinds and (not vendors or accelerator.vendor in vendors)
+
+
 def engine_serves(engine: Engine, model: Model, accelerator: Accelerator, scheme: Scheme) -> str:
     """Empty when an engine can run this, else what it lacks."""
     if model.model_class not in engine.model_classes:
         return f"{engine.name} does not serve models of class {model.model_class}"
-    if accelerator.kind not in engine.kinds or (
-        engine.vendors and accelerator.vendor not in engine.vendors
-    ):
+    if not engine_runs_on(engine, accelerator):
         return f"{engine.name} does not run on {accelerator.name}"
     if scheme.id not in engine.schemes:
         return f"{engine.name} does not support {scheme.name}"
@@ -380,8 +386,10 @@ def _parallel_problems(scenario: Scenario, model: Model) -> list[Problem]:
         return []
     problems = []
     tp, pp, dp = scenario.tensor_parallel, scenario.pipeline_parallel, scenario.data_parallel
+    asked = tp * dp
     if shape.attention.heads % tp:
         fits = [n for n in range(1, tp) if shape.attention.heads % n == 0]
+        asked = fits[-1] * dp  # what follows must go with the remedy
         problems.append(Problem(
             f"{model.name} has {shape.attention.heads} attention heads, which {tp} devices cannot "
             "share evenly.", "tensor_parallel", {"tensor_parallel": fits[-1]},
@@ -399,10 +407,10 @@ def _parallel_problems(scenario: Scenario, model: Model) -> list[Problem]:
             f"{model.name} has no experts to spread over {ep} groups.", "expert_parallel",
             {"expert_parallel": 1}, "set expert parallel to 1",
         ))  # fmt: skip
-    elif shape.experts and ((tp * dp) % ep or ep > shape.experts):
-        fits = [n for n in range(1, ep + 1) if (tp * dp) % n == 0 and n <= shape.experts]
+    elif shape.experts and (asked % ep or ep > shape.experts):
+        fits = [n for n in range(1, ep + 1) if asked % n == 0 and n <= shape.experts]
         problems.append(Problem(
-            f"Expert parallel {ep} must divide the {tp * dp} devices of a stage and be at most "
+            f"Expert parallel {ep} must divide the {asked} devices of a stage and be at most "
             f"{shape.experts}.", "expert_parallel", {"expert_parallel": fits[-1]},
             f"set expert parallel to {fits[-1]}",
         ))  # fmt: skip
@@ -430,8 +438,31 @@ def _chip_problems(accelerator: Accelerator, scheme: Scheme) -> list[Problem]:
     )]  # fmt: skip
 
 
+def fast_domain(accelerator: Accelerator, instance: Instance | None) -> int:
+    """Devices that the fast link joins: those of one instance, unless it joins whole racks.
+
+    A share of an owned cluster is part of a node, whatever the share.
+    """
+    most = accelerator.fast_domain_devices
+    if instance is None or instance.tenure == "owned" or most > SERVER_DEVICES:
+        return most
+    return min(most, max(int(instance.accelerator_count), 1))
+
+
+def _joined(found: list[Offer], accelerator: Accelerator, devices: float) -> list[Offer]:
+    """Offers in which the devices of a replica reach each other over the fast link.
+
+    Where there is none, those that join the most: the rest of the replica goes over the network.
+    """
+    if devices <= 1:
+        return found
+    most = max((fast_domain(accelerator, offer.instance) for offer in found), default=0)
+    needed = min(devices, most)
+    return [offer for offer in found if fast_domain(accelerator, offer.instance) >= needed]
+
+
 def _purchase(
-    scenario: Scenario, accelerator: Accelerator, catalog: Catalog
+    scenario: Scenario, accelerator: Accelerator, catalog: Catalog, devices: float
 ) -> tuple[Instance | None, InstancePrice | None, list[str], list[Problem]]:
     """Instance and price that a scenario ends up with."""
     own = scenario.device_price_usd_per_hour is not None
@@ -447,12 +478,15 @@ def _purchase(
             )]  # fmt: skip
         region = None if scenario.region == "any" else scenario.region
         price = price_on(catalog, instance.id, scenario.purchase, region)
-        if price is None and not own:
+        if own:
+            return instance, None, [], []
+        if price is None:
             return None, None, [], _price_problems(scenario, accelerator, catalog)
         return instance, price, [], []
     cloud = None if scenario.cloud == "any" else scenario.cloud
     region = None if scenario.region == "any" else scenario.region
     found = offers(catalog, accelerator.id, scenario.purchase, cloud=cloud, region=region)
+    found = _joined(found, accelerator, devices)
     if not found:
         if own:
             return None, None, [], []
@@ -463,9 +497,14 @@ def _purchase(
     where = "any cloud" if cloud is None else cloud
     note = (
         f"Cheapest of {len(found)} {scenario.purchase.replace('_', ' ')} offers with "
-        f"{accelerator.name} on {where}: {offer.instance.id} in {offer.price.region}."
+        f"{_enough(devices)}{accelerator.name} on {where}: {offer.instance.id} in "
+        f"{offer.price.region}."
     )
     return offer.instance, offer.price, [note], []
+
+
+def _enough(devices: float) -> str:
+    return f"{devices:.0f} joined " if devices > 1 else ""
 
 
 def _price_problems(
@@ -491,6 +530,10 @@ def _price_problems(
         reason + "; enter your own price per device.", "device_price_usd_per_hour", {},
         "enter your own price per device",
     )]  # fmt: skip
+
+
+def _asked_devices(scenario: Scenario) -> int:
+    return scenario.tensor_parallel * scenario.pipeline_parallel * scenario.data_parallel
 
 
 def choose(scenario: Scenario, catalog: Catalog) -> Choice:
@@ -519,8 +562,12 @@ def choose(scenario: Scenario, catalog: Catalog) -> Choice:
     scheme, engine = catalog.schemes[scenario.scheme], catalog.engines[scenario.engine]
     problems = _chip_problems(accelerator, scheme)
     problems += _engine_problems(model, accelerator, scheme, engine, catalog)
-    problems += _parallel_problems(scenario, model)
-    instance, price, notes, price_problems = _purchase(scenario, accelerator, catalog)
+    if accelerator.kind != "cpu":  # where parallelism over devices plays no part
+        problems += _parallel_problems(scenario, model)
+    devices = 1.0
+    if model.model_class == "llm" and accelerator.kind != "cpu":
+        devices = float(_asked_devices(scenario))
+    instance, price, notes, price_problems = _purchase(scenario, accelerator, catalog, devices)
     problems += price_problems
     if problems:
         raise ImpossibleChoice(tuple(problems))
@@ -536,17 +583,13 @@ def choose(scenario: Scenario, catalog: Catalog) -> Choice:
             f"{accelerator.name} does not multiply in {scheme.arithmetic}: weights are stored as "
             f"{scheme.name} and multiplied in {arithmetic}."
         )
-    devices = 1.0
-    if model.model_class == "llm" and accelerator.kind != "cpu":
-        devices = float(
-            scenario.tensor_parallel * scenario.pipeline_parallel * scenario.data_parallel
+    if devices > 1 and devices > (joined := fast_domain(accelerator, instance)):
+        notes.append(
+            f"{devices:.0f} devices reach beyond the {joined} that "
+            f"{accelerator.link or 'the fast link'} joins"
+            f"{f' in {instance.id}' if instance else ''}; the rest goes over the network."
         )
-        if devices > accelerator.fast_domain_devices:
-            notes.append(
-                f"{devices:.0f} devices reach beyond the {accelerator.fast_domain_devices} that "
-                f"{accelerator.link or 'the fast link'} joins; the rest goes over the network."
-            )
-    elif scenario.tensor_parallel * scenario.pipeline_parallel * scenario.data_parallel > 1:
+    elif devices == 1 and _asked_devices(scenario) > 1:
         notes.append("Parallelism over devices plays no part for this model and hardware.")
     return Choice(
         model=model, accelerator=accelerator, scheme=scheme, engine=engine, instance=instance,
@@ -625,8 +668,15 @@ def _workload(scenario: Scenario, model: Model) -> dict[str, float]:
         "slo_ttft": scenario.slo_ttft_ms * MILLISECOND,
         "slo_tpot": scenario.slo_tpot_ms * MILLISECOND,
         "slo_latency": scenario.slo_latency_ms * MILLISECOND,
-        "max_context": float(shape.max_context_tokens) if shape else math.inf,
+        "max_context": _max_context(model),
     }
+
+
+def _max_context(model: Model) -> float:
+    if model.transformer is not None:
+        return float(model.transformer.max_context_tokens)
+    longest = model.sample.max_tokens if model.sample else 0
+    return float(longest) if longest else math.inf
 
 
 def _language_model(model: Model) -> dict[str, float]:
@@ -727,8 +777,9 @@ def _storage(scenario: Scenario, choice: Choice) -> dict[str, float]:
 
 def _device(choice: Choice, fitted: Coefficients) -> dict[str, float]:
     chip, assumed = choice.accelerator, fitted.assumptions
-    wide = arithmetic_on(chip, "bf16")
-    assert wide is not None and chip.memory_bandwidth_gb_per_s is not None
+    # Attention works in 16 bits; a chip without published 16-bit speed uses what it has.
+    wide = arithmetic_on(chip, "bf16") or choice.arithmetic
+    assert chip.memory_bandwidth_gb_per_s is not None  # choose() has refused it
     share = _socket_share(choice)
     if chip.kind == "cpu":
         instance_gb = choice.instance.memory_gb if choice.instance else None
@@ -748,7 +799,7 @@ def _device(choice: Choice, fitted: Coefficients) -> dict[str, float]:
         "memory_capacity": memory_gb * GB,
         "link_bandwidth": link * GB,
         "slow_link_bandwidth": min(assumed.slow_link_gb_per_s, link) * GB,
-        "fast_domain": float(chip.fast_domain_devices),
+        "fast_domain": float(fast_domain(chip, choice.instance)),
         "peak_power": peak_power,
         "idle_power": idle_power,
     }
@@ -790,10 +841,8 @@ def _fitted(choice: Choice, fitted: Coefficients) -> dict[str, float]:
         "ttft_log_sd": fitted.assumptions.ttft_log_sd,
     }
     if choice.model.transformer is not None:
-        efficiencies = chip.compute_efficiency
-        known = efficiencies.get(choice.arithmetic) or efficiencies.get("bf16")
         return common | {
-            "compute_efficiency": known or min(efficiencies.values()),
+            "compute_efficiency": _compute_efficiency(chip, choice),
             "half_tokens": chip.half_tokens,
             "half_flops": 0.0,
             "memory_efficiency": chip.memory_efficiency,
@@ -818,6 +867,22 @@ def _fitted(choice: Choice, fitted: Coefficients) -> dict[str, float]:
         "workspace_bytes": 0.0,
         "latency_log_sd": sample.latency_log_sd,
     }
+
+
+def _compute_efficiency(chip: ChipCoefficients, choice: Choice) -> float:
+    """Share of the peak in the arithmetic used: at least the speed of the next wider one.
+
+    Narrow numbers can always be multiplied in a wider format, so a coefficient that is borrowed
+    must not make them slower.
+    """
+    known, peaks = chip.compute_efficiency, choice.accelerator.dense_tflops
+    usual = known.get("bf16") or min(known.values())
+    best, precision = 0.0, choice.arithmetic
+    peak = peaks[precision]
+    while (wider := FALLBACK.get(precision)) is not None:
+        best = max(best, peaks.get(precision, 0.0) * known.get(precision, usual))
+        precision = wider
+    return min(max(best, peak * known.get(choice.arithmetic, usual)) / peak, 1.0)
 
 
 def _price(scenario: Scenario, choice: Choice, fitted: Coefficients) -> dict[str, float]:

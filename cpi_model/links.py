@@ -307,11 +307,16 @@ def from_document(document: object) -> tuple[Scenario, list[str]]:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML without anchors, which can grow a small file beyond any memory, and without repeats."""
+    """YAML without references, which can grow a small file beyond any memory, tags and repeats."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("references (*name) are not allowed")
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if getattr(event, "tag", None):
+            raise yaml.MarkedYAMLError(
+                problem="tags (!name) are not allowed", problem_mark=event.start_mark
+            )
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
@@ -369,6 +374,8 @@ def load_file(path: Path) -> tuple[Scenario, list[str]]:
     if kind is None:
         return Scenario(), [f"{name} is no .yaml, .yml or .json file."]
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            return Scenario(), [f"{name} is no file."]
         with path.open("rb") as stream:
             content = stream.read(LARGEST_FILE + 1)
         if len(content) > LARGEST_FILE:

@@ -231,6 +231,8 @@ class Sample(Strict):
     """Part of ``gflop`` that grows with the square of the tokens."""
     reference_tokens: int = Field(ge=0, default=0)
     """Tokens that ``gflop`` stands for (encoders); 0 where length plays no part."""
+    max_tokens: int = Field(ge=0, default=0)
+    """Longest text that the model accepts; 0 where length plays no part."""
     sequential_steps: Count = 1
     """Passes over the weights in one sample: denoising steps, decoded tokens."""
     step_params_b: NotNegative | None = None
@@ -310,6 +312,8 @@ class Engine(Sourced):
     kinds: tuple[Literal["gpu", "tpu", "asic", "cpu", "edge"], ...] = Field(min_length=1)
     vendors: tuple[str, ...] = ()
     """Vendors whose chips it supports; empty for all."""
+    gpu_vendors: tuple[str, ...] = ()
+    """Vendors whose GPUs it supports, where that is fewer; empty for the same."""
     schemes: tuple[Id, ...] = Field(min_length=1)
     start_s: NotNegative
     """Time from process start to ready, without loading weights."""

@@ -274,7 +274,7 @@ def _plain_list(heading: str, lines: list[str]) -> None:
 
 def _sidebar() -> None:
     query = links.to_params(current())
-    with st.container(gap=None):
+    with st.container(gap="xxsmall"):
         for file, title, sign in PAGES:
             st.page_link(file, label=title, icon=sign, query_params=query, width="stretch")
     with st.container(gap="xsmall"):
@@ -643,6 +643,8 @@ def _escaped(text: str) -> str:
 
 def all_costs(result: Answer) -> None:
     """The cost in every unit that people compare."""
+    if not result.feasible:
+        return
     section = st.expander(
         "The same cost in other units", key="costs", on_change="rerun", icon=":material/payments:"
     )

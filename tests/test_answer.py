@@ -136,7 +136,10 @@ def test_every_obstacle_has_a_sentence() -> None:
         "no_memory_for_one_request": {"accelerator": "a10g", "input_tokens": 100_000},
         "context_too_long": {"input_tokens": 200_000},
         "load_above_capacity": {"scaling": "fixed", "requests_per_s": 1000.0},
-    }
+        "fewer_replicas_than_versions": {
+            "scaling": "fixed", "fixed_replicas": 2, "live_versions": 3, "requests_per_s": 0.1,
+        },
+    }  # fmt: skip
     assert set(causes) == set(OBSTACLES)
     for name, changes in causes.items():
         result = asked(**changes)
@@ -276,3 +279,37 @@ def test_an_infinite_cost_is_unknown() -> None:
     # So few are good that their cost is beyond the largest number; pytest makes warnings errors.
     hopeless = asked(model="codellama-34b", accelerator="graviton2")
     assert summary(hopeless)["cost_per_good_inference_usd"] is None
+
+
+def test_a_replica_is_not_put_together_from_single_device_machines() -> None:
+    facts = catalog()
+    for chip in ("h100-sxm", "a100-sxm-40gb", "h200-sxm", "l40s"):
+        given = Scenario(
+            model="llama-3.1-70b", accelerator=chip, tensor_parallel=8, scheme="int8-weight-only"
+            if chip == "l40s" else "bf16",
+        )  # fmt: skip
+        choice = answer(given, facts).choice
+        assert choice is not None and choice.instance is not None
+        assert choice.instance.accelerator_count >= 8, choice.instance.id
+    # Asked for by name, the network joins them, which is slower and said.
+    single = next(
+        instance.id for instance in facts.instances_of["h100-sxm"]
+        if instance.accelerator_count == 1 and instance.tenure == "rent"
+        and any(p.purchase == "on_demand" for p in facts.prices_of.get(instance.id, ()))
+    )  # fmt: skip
+    joined, apart = (
+        answer(Scenario(model="llama-3.1-70b", tensor_parallel=8, instance=instance), facts)
+        for instance in ("auto", single)
+    )
+    assert joined.estimate is not None and apart.estimate is not None
+    assert apart.estimate.tpot > joined.estimate.tpot
+    assert any("over the network" in note for note in apart.notes)
+    assert not any("over the network" in note for note in joined.notes)
+
+
+def test_a_chip_without_16_bit_figures_answers() -> None:
+    asked = Scenario(
+        accelerator="tenstorrent-blackhole-p150", scheme="fp8", engine="maker-runtime",
+        device_price_usd_per_hour=1.0,
+    )  # fmt: skip
+    assert answer(asked, catalog()).estimate is not None

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from cpi_model.catalog import catalog
 from cpi_model.coefficients import coefficients
 from cpi_model.evaluate import OBSTACLES, Estimate, evaluate
-from cpi_model.inputs import Inputs, resolve
+from cpi_model.formulas import transformer
+from cpi_model.inputs import Inputs, parameters, resolve
 from cpi_model.scenario import Scenario
 from cpi_model.studies.sweep import stack
 
@@ -236,3 +237,79 @@ def test_coefficients_are_within_physics() -> None:
     for chip in coefficients().chips.values():
         assert all(0 < value <= 1 for value in chip.compute_efficiency.values())
         assert 0 < chip.memory_efficiency <= 1
+
+
+# What an expert would try in order to break it ---------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "tensorrt-llm"])
+@pytest.mark.parametrize("input_tokens", [200, 2000, 8000])
+def test_prompts_are_not_read_faster_than_the_chip_can_multiply(
+    engine: str, input_tokens: int
+) -> None:
+    # Short answers, where only the prompts count: 2 FLOPs a parameter and token.
+    outputs = np.array([1.0, 2.0, 4.0, 16.0, 128.0])
+    scenario = llm(input_tokens=input_tokens, concurrency=256).model_copy(update={"engine": engine})
+    found = evaluate(replace(numbers(scenario), output_tokens=outputs))
+    model = catalog().models["llama-3.1-8b"]
+    work = 2 * parameters(model).active * input_tokens
+    peak = catalog().accelerators["h100-sxm"].dense_tflops["bf16"] * 1e12
+    assert (np.asarray(found.throughput) * work < peak).all()
+    assert (np.asarray(found.throughput) * np.asarray(found.prefill_time) <= 1 + 1e-9).all()
+
+
+def test_experts_in_groups_wait_for_the_busiest() -> None:
+    one, eight = (
+        evaluate(numbers(llm("deepseek-r1", concurrency=256, expert_parallel=groups)))
+        for groups in (1, 8)
+    )
+    assert eight.prefill_time > one.prefill_time
+    assert eight.throughput < one.throughput
+
+
+def test_the_busiest_group_is_as_busy_as_in_a_simulation() -> None:
+    random = np.random.default_rng(1)
+    for tokens, chosen, groups in ((1000, 8, 8), (4000, 4, 16), (256, 8, 8)):
+        loads = random.multinomial(tokens * chosen, np.full(groups, 1 / groups), size=2000)
+        simulated = loads.max(axis=1).mean() / loads.mean()
+        bound = float(transformer.busiest_group_load(tokens, chosen, groups))
+        # The theorem bounds the busiest from above; at these sizes it is a few percent over.
+        assert simulated <= bound <= 1.1 * simulated
+
+
+@pytest.mark.parametrize("chip", ["gaudi3", "tpu-v6e", "inferentia2"])
+def test_narrow_numbers_are_never_slower_where_the_peak_is_the_same(chip: str) -> None:
+    accelerator = catalog().accelerators[chip]
+    engine = next(
+        e for e in catalog().engines.values()
+        if e.id != "openvino" and "llm" in e.model_classes and "fp8" in e.schemes
+        and accelerator.kind in e.kinds and (not e.vendors or accelerator.vendor in e.vendors)
+    )  # fmt: skip
+    wide, narrow = (
+        evaluate(
+            numbers(
+                Scenario(
+                    accelerator=chip, engine=engine.id, scheme=scheme, concurrency=256,
+                    device_price_usd_per_hour=1.0,
+                )
+            )
+        )
+        for scheme in ("bf16", "fp8")
+    )  # fmt: skip
+    if wide.feasible and narrow.feasible:
+        assert narrow.throughput >= wide.throughput
+    assert narrow.feasible
+
+
+def test_texts_longer_than_the_encoder_accepts_are_refused() -> None:
+    # BERT paper, sec. A.2: sequences of at most 512 tokens.
+    encoder = Scenario(model="bert-large", engine="tensorrt", accelerator="l4", input_tokens=512)
+    assert evaluate(numbers(encoder)).feasible
+    longer = evaluate(numbers(encoder.model_copy(update={"input_tokens": 513})))
+    assert int(longer.obstacles) == OBSTACLES["context_too_long"]
+
+
+def test_cached_input_is_cheaper_but_not_for_nothing() -> None:
+    found = evaluate(numbers(llm(input_tokens=8000, cached_input_share=0.9)))
+    # Hosted models ask a tenth to a half for cached input; here it is what the device spends.
+    assert 0.001 < found.cached_token_cost / found.input_token_cost < 0.5

@@ -311,6 +311,15 @@ def test_files_are_read_by_their_ending(tmp_path: Path) -> None:
         assert links.load_file(tmp_path / name) == (scenario, [])
 
 
+@pytest.mark.parametrize(
+    "text", ['x: !!float ""', 'x: !!int ""', 'x: !!bool "xyz"', 'x: !!timestamp "foo"', "!mine 1"]
+)
+def test_tags_are_refused_before_anything_is_made_of_them(text: str) -> None:
+    scenario, problems = links.from_text(text, "yaml")
+    assert scenario == Scenario()
+    assert problems == ["The file is not YAML in line 1: tags (!name) are not allowed."]
+
+
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "big.yaml").write_bytes(b"#" * 70_000)
     (tmp_path / "picture.json").write_bytes(b"\xff\xfe\x00")
@@ -320,7 +329,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         "x.toml": "'x.toml' is no .yaml, .yml or .json file.",
         "big.yaml": "'big.yaml' is larger than 65,536 bytes.",
         "picture.json": "'picture.json' cannot be read as text.",
-        "folder.json": "'folder.json' cannot be read as text.",
+        "folder.json": "'folder.json' is no file.",
     }.items():
         assert links.load_file(tmp_path / name) == (Scenario(), [sentence])
 

@@ -17,7 +17,7 @@ from cpi_model.units import YEAR
 NAN = float("nan")
 prices = st.floats(0, 1e6)
 shares = st.floats(0, 0.95)
-loads = st.floats(0, 1e6)
+loads = st.floats(0, 1e6, allow_subnormal=False)
 capacities = st.floats(1e-3, 1e6)
 targets = st.floats(0.05, 1)
 

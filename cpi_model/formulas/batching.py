@@ -217,6 +217,55 @@ def time_to_first_token(
     )
 
 
+def prompt_bound_time(request_time: Numeric, prompt_time: Numeric, running: Numeric) -> Numeric:
+    r"""Mean time of a request in a closed loop whose prompts are read one after another.
+
+    Fitted factors for overlap hold where they were measured. Whatever they say, while one request
+    runs, each of the others that finish is replaced by one whose prompt must be read as well.
+
+    Parameters
+    ----------
+    request_time : numeric
+        Mean time from the start of a request to its last token, as estimated. [s]
+    prompt_time : numeric
+        Time for which one prompt occupies the device. [s]
+    running : numeric
+        Sequences that run together. [1]
+
+    Returns
+    -------
+    time : numeric
+        The same, or the time to read as many prompts as requests are running if that is longer.
+        [s]
+
+    Raises
+    ------
+    ValueError
+        If a time is negative or `running` is below 1.
+
+    Notes
+    -----
+    The utilisation law bounds throughput by one over the service demand, :math:`X \le 1/t_p`;
+    with Little's law :math:`X = N/R`
+
+    .. math:: R \ge N\,t_p
+
+    References
+    ----------
+    .. [1] E. D. Lazowska et al., "Quantitative System Performance", ch. 5 (asymptotic bounds),
+       1984.
+
+    Examples
+    --------
+    >>> float(prompt_bound_time(2.0, 0.05, 64.0)), float(prompt_bound_time(5.0, 0.05, 64.0))
+    (3.2, 5.0)
+    """
+    checks.not_negative(request_time=request_time, prompt_time=prompt_time)
+    checks.at_least(1, running=running)
+    time: Numeric = np.maximum(request_time, running * prompt_time)
+    return time
+
+
 def closed_loop_throughput(running: Numeric, request_time: Numeric) -> Numeric:
     r"""Requests finished per second when a fixed number is always in flight (Little's law).
 

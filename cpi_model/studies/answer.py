@@ -30,6 +30,7 @@ MOST_CHANGED = 3
 MOST_TRIED = 150
 """Combinations of the same kinds that are tried: a bound on the time of an answer."""
 MOST_REPAIRS = 5
+REPLICAS = OBSTACLES["load_above_capacity"] | OBSTACLES["fewer_replicas_than_versions"]
 MEMORY = OBSTACLES["weights_do_not_fit"] | OBSTACLES["no_memory_for_one_request"]
 
 
@@ -151,8 +152,9 @@ def _reasons(
     if bits & OBSTACLES["no_memory_for_one_request"]:
         yield f"{each} leave no room for even one request of this size in {room}."
     if bits & OBSTACLES["context_too_long"]:
+        written = scenario.output_tokens if choice.model.transformer else 0
         yield (
-            f"{scenario.input_tokens + scenario.output_tokens:,} tokens are more than the "
+            f"{scenario.input_tokens + written:,} tokens are more than the "
             f"{float(inputs.max_context):,.0f} that {choice.model.name} accepts."
         )
     if bits & OBSTACLES["load_above_capacity"]:
@@ -162,6 +164,12 @@ def _reasons(
         yield (
             f"{_counted(scenario.fixed_replicas, 'replica')} {serve} at most {_digits(capacity)} "
             f"requests/s, and the peak is {_digits(peak)}."
+        )
+
+    if bits & OBSTACLES["fewer_replicas_than_versions"]:
+        yield (
+            f"{_counted(scenario.live_versions, 'live version')} cannot run on "
+            f"{_counted(scenario.fixed_replicas, 'replica')}: each needs one."
         )
 
 
@@ -293,7 +301,7 @@ def _first_that_works(tried: Sequence[_Tried]) -> Option | None:
     for each, bits in zip(tried, obstacles, strict=True):
         if bits == 0:
             return each.option
-        if bits == OBSTACLES["load_above_capacity"] and (option := _enough_replicas(each)):
+        if not int(bits) & ~REPLICAS and (option := _enough_replicas(each)):
             return option
     return None
 
@@ -302,7 +310,9 @@ def _enough_replicas(tried: _Tried) -> Option | None:
     """The change, with as many replicas as the peak needs; None where that is too many."""
     scenario = tried.scenario
     peak = scenario.requests_per_s * scenario.peak_to_mean
-    needed = math.ceil(peak / float(performance(tried.inputs).throughput))
+    needed = max(
+        math.ceil(peak / float(performance(tried.inputs).throughput)), scenario.live_versions
+    )
     changes = {"fixed_replicas": needed}
     try:
         changed = Scenario.model_validate(scenario.model_dump() | changes)
@@ -320,6 +330,8 @@ def _short_enough(start: _Tried, catalog: Catalog) -> _Tried:
     """The same with no more tokens than the model accepts."""
     most = float(start.inputs.max_context)
     given, written = start.scenario.input_tokens, start.scenario.output_tokens
+    if start.choice.model.transformer is None:
+        written = 0
     if given + written <= most:
         return start
     if most - written >= most / 2:

@@ -113,6 +113,15 @@ def _token_steps(x: Inputs, e: Estimate) -> Iterator[Step]:
         rf"({_n(beside)}-1) \cdot {_ms(occupied)} + {_n(x.ttft_step)} \cdot "
         rf"{_ms(e.decode_step_time)} = {_ms(first)}\ \mathrm{{ms}}",
     )
+    together = first + decoded * float(e.tpot)
+    if (whole := float(batching.prompt_bound_time(together, occupied, beside))) > together:
+        first = whole - decoded * float(e.tpot)
+        yield Step(
+            "Prompts are read one after another, which takes longer here than all of that",
+            r"\mathrm{TTFT} = N\,t_p - (O-1)\,\mathrm{TPOT}",
+            rf"{_n(beside)} \cdot {_ms(occupied)} - {_n(decoded)} \cdot {_ms(e.tpot)} = "
+            rf"{_ms(first)}\ \mathrm{{ms}}",
+        )
     yield Step(
         "Requests per second of a full replica",
         r"X = \frac{N}{\mathrm{TTFT} + (O-1)\,\mathrm{TPOT}}",
@@ -152,20 +161,22 @@ def _cost_steps(scenario: Scenario, x: Inputs, e: Estimate) -> Iterator[Step]:
     elif scenario.scaling == "follow":
         yield Step(
             "Replicas: as the traffic needs, on average, between the minimum and the peak",
-            r"R = \frac{\lambda}{X\,\rho}\,(1 + \mathrm{lag}) + \mathrm{spare}",
-            rf"\frac{{{_n(x.requests_per_s)}}}{{{_n(e.throughput)} \cdot "
-            rf"{_n(x.target_utilisation)}}} \cdot {_n(1 + float(x.scaling_lag_share))} + "
-            rf"{_n(x.spare_replicas)},\ \text{{at least }} "
-            rf"{_n(float(x.min_replicas) * float(x.live_versions))} \to {result}",
+            r"R = \min\left(\max\left(\frac{\lambda}{X\,\rho}\,(1 + \mathrm{lag}),\ "
+            r"\mathrm{min}\right) + \mathrm{spare},\ R_\mathrm{peak}\right)",
+            rf"\min\left(\max\left(\frac{{{_n(x.requests_per_s)}}}{{{_n(e.throughput)} \cdot "
+            rf"{_n(x.target_utilisation)}}} \cdot {_n(1 + float(x.scaling_lag_share))},\ "
+            rf"{_n(float(x.min_replicas) * float(x.live_versions))}\right) + "
+            rf"{_n(x.spare_replicas)},\ {_n(e.peak_replicas)}\right) = {result}",
         )
     else:
         yield Step(
             "Replicas: whole ones, enough for the peak at the target utilisation",
-            r"R = \left\lceil \frac{\lambda\,\mathrm{peak}}{X\,\rho} \right\rceil + \mathrm{spare}",
-            rf"\left\lceil \frac{{{_n(x.requests_per_s)} \cdot {_n(x.peak_to_mean)}}}"
-            rf"{{{_n(e.throughput)} \cdot {_n(x.target_utilisation)}}} \right\rceil + "
-            rf"{_n(x.spare_replicas)},\ \text{{at least }} "
-            rf"{_n(max(float(x.min_replicas), 1.0) * float(x.live_versions))} \to {result}",
+            r"R = \max\left(\left\lceil \frac{\lambda\,\mathrm{peak}}{X\,\rho} \right\rceil,\ "
+            r"\mathrm{min}\right) + \mathrm{spare}",
+            rf"\max\left(\left\lceil \frac{{{_n(x.requests_per_s)} \cdot {_n(x.peak_to_mean)}}}"
+            rf"{{{_n(e.throughput)} \cdot {_n(x.target_utilisation)}}} \right\rceil,\ "
+            rf"{_n(max(float(x.min_replicas), 1.0) * float(x.live_versions))}\right) + "
+            rf"{_n(x.spare_replicas)} = {result}",
         )
     successes = float(x.requests_per_s) * float(x.success_share)
     rent = float(e.instances) * float(x.instance_price) * HOUR
@@ -185,13 +196,18 @@ def _cost_steps(scenario: Scenario, x: Inputs, e: Estimate) -> Iterator[Step]:
     )
 
 
+MEASURES = {"ttft": "time to first token", "tpot": "time per output token"}
+
+
 def accuracy(answer: Answer) -> list[Accuracy]:
     """Errors of the fit on measured runs of this class of models; empty where none was measured."""
     if answer.choice is None:
         return []
     begin = answer.choice.model.model_class + "/"
     return [
-        Accuracy(name.removeprefix(begin), found.rows, found.median_error, found.p90_error)
+        Accuracy(
+            _measure(name.removeprefix(begin)), found.rows, found.median_error, found.p90_error
+        )
         for name, found in coefficients().residuals.items()
         if name.startswith(begin) and found.rows > 0
     ]
@@ -268,6 +284,10 @@ def costs(answer: Answer) -> list[Cost]:
         Cost("Per month", rate * MONTH, math.nan),
         Cost("Per year", rate * YEAR, math.nan),
     ]
+
+
+def _measure(name: str) -> str:
+    return MEASURES.get(name, name)
 
 
 def facts(answer: Answer, catalog: Catalog) -> list[Fact]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from cpi_model.catalog import Catalog, offers
-from cpi_model.inputs import engine_serves
+from cpi_model.inputs import engine_runs_on, engine_serves
 from cpi_model.scenario import FIELDS, Scenario
 
 CLASSES = {
@@ -68,6 +68,7 @@ def plays_a_part(field: str, scenario: Scenario, catalog: Catalog) -> bool:
         "fixed_replicas": scenario.scaling == "fixed",
         "min_replicas": scenario.scaling != "fixed",
         "spare_replicas": scenario.scaling != "fixed",
+        "target_utilisation": scenario.scaling != "fixed" or not tokens,
         "scaling_lag_share": scenario.scaling == "follow",
         "cloud": scenario.instance == "auto",
         "currency_per_usd": foreign or scenario.currency_per_usd != 1.0,
@@ -84,6 +85,19 @@ def _models(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
         yield Option(model.id, f"{model.name} · {CLASSES[model.model_class]}")
 
 
+def _priced(scenario: Scenario, chip: str, catalog: Catalog, **where: str) -> bool:
+    """Whether a price is known in the cloud and region of a scenario, or is the user's own."""
+    if scenario.device_price_usd_per_hour is not None:
+        return True
+    cloud, region = where.get("cloud", scenario.cloud), scenario.region
+    return bool(
+        offers(
+            catalog, chip, scenario.purchase,
+            cloud=None if cloud == "any" else cloud, region=None if region == "any" else region,
+        )
+    )  # fmt: skip
+
+
 def _accelerators(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
     engine, model = catalog.engines.get(scenario.engine), catalog.models.get(scenario.model)
     order = list(KINDS)
@@ -95,13 +109,13 @@ def _accelerators(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
         problem = ""
         if not chip.memory_bandwidth_gb_per_s or not chip.dense_tflops:
             problem = "figures not published"
-        elif scenario.device_price_usd_per_hour is None and not offers(
-            catalog, chip.id, scenario.purchase
-        ):
+        elif scenario.instance != "auto":
+            named = catalog.instances.get(scenario.instance)
+            problem = "" if named and named.accelerator == chip.id else f"not {scenario.instance}"
+        elif not _priced(scenario, chip.id, catalog):
             problem = f"no {scenario.purchase.replace('_', ' ')} price"
-        elif engine and (
-            chip.kind not in engine.kinds or (engine.vendors and chip.vendor not in engine.vendors)
-        ):
+            problem += "" if scenario.cloud == scenario.region == "any" else " there"
+        elif engine and (not engine_runs_on(engine, chip)):
             problem = f"not with {engine.name}"
         elif engine and model and chip.memory_gb is None and chip.kind != "cpu":
             problem = "memory not published"
@@ -128,16 +142,16 @@ def _schemes(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
 def _engines(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
     model = catalog.models.get(scenario.model)
     chip = catalog.accelerators.get(scenario.accelerator)
+    scheme = catalog.schemes.get(scenario.scheme)
     for engine in sorted(catalog.engines.values(), key=lambda engine: engine.name.casefold()):
         problem = ""
         if model and model.model_class not in engine.model_classes:
             problem = f"not for {CLASSES[model.model_class]}"
         elif model and chip:
-            works = any(
-                not engine_serves(engine, model, chip, catalog.schemes[scheme])
-                for scheme in engine.schemes
-            )
-            problem = "" if works else f"not on {chip.name}"
+            if not engine_runs_on(engine, chip):
+                problem = f"not on {chip.name}"
+            elif scheme and engine_serves(engine, model, chip, scheme):
+                problem = f"not with {scheme.name}"
         yield Option(engine.id, engine.name, problem)
 
 
@@ -149,13 +163,19 @@ def _instances(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
     for cloud in sorted(clouds, key=str):
         if scenario.accelerator in catalog.accelerators:
             for offer in offers(
-                catalog, scenario.accelerator, scenario.purchase, cloud=cloud or None
+                catalog,
+                scenario.accelerator,
+                scenario.purchase,
+                cloud=cloud or None,
+                region=None if scenario.region == "any" else scenario.region,
             ):
                 cheapest.setdefault(offer.instance.id, offer.price.usd_per_hour)
     for instance in catalog.instances_of.get(scenario.accelerator, ()):
         price = cheapest.get(instance.id)
         label = f"{instance.id} · {instance.accelerator_count:g} ×"
-        if price is None:
+        if price is None and scenario.device_price_usd_per_hour is not None:
+            yield Option(instance.id, label)
+        elif price is None:
             yield Option(instance.id, label, f"no {scenario.purchase.replace('_', ' ')} price")
         else:
             yield Option(instance.id, f"{label} · from ${price:,.3g}/h")
@@ -163,9 +183,10 @@ def _instances(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
 
 def _clouds(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
     yield Option("any", "Any")
-    here = {instance.cloud for instance in catalog.instances_of.get(scenario.accelerator, ())}
+    known = scenario.accelerator in catalog.accelerators
     for cloud in sorted({instance.cloud for instance in catalog.instances.values()}):
-        yield Option(cloud, cloud, "" if cloud in here else "not with this chip")
+        sold = known and _priced(scenario, scenario.accelerator, catalog, cloud=cloud)
+        yield Option(cloud, cloud, "" if sold else "not with this chip")
 
 
 def _regions(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
@@ -175,6 +196,7 @@ def _regions(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
         for instance in catalog.instances_of.get(scenario.accelerator, ())
         if scenario.cloud in ("any", instance.cloud) and scenario.instance in ("auto", instance.id)
         for price in catalog.prices_of.get(instance.id, ())
+        if price.purchase == scenario.purchase
     }
     yield from (Option(region, region) for region in sorted(regions))
 
