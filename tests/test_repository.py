@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cpi_model.coefficients import coefficients
+
 ROOT = Path(__file__).resolve().parent.parent
 IGNORED = {"build", "dist", "node_modules", "__pycache__"}
 KEPT = {".ci", ".gitignore", ".streamlit"}
@@ -115,3 +117,29 @@ def test_no_file_is_too_big_to_review() -> None:
 def test_no_two_files_differ_only_in_case() -> None:
     names = [path.relative_to(ROOT).as_posix().lower() for path in FILES]
     assert len(names) == len(set(names))
+
+
+def test_the_readme_states_the_errors_of_the_present_coefficients() -> None:
+    rows = {
+        "language models, throughput at a fixed concurrency": "llm/throughput",
+        "language models, time per output token": "llm/tpot",
+        "language models, time to first token": "llm/ttft",
+        "text encoders, offline throughput": "encoder/throughput",
+        "vision": "vision/throughput",
+        "image generation": "diffusion/throughput",
+        "speech": "speech/throughput",
+        "recommenders": "recommender/throughput",
+    }
+    residuals = coefficients().residuals
+    assert set(rows.values()) == set(residuals)
+    for name, key in rows.items():
+        found = residuals[key]
+        errors = f"{found.median_error:.1%} | {found.p90_error:.1%}".replace("%", " %")
+        assert f"| {name} | {found.rows:,} | {errors} |" in TEXTS["README.md"], key
+
+
+def test_every_picture_and_page_that_documents_point_to_is_there() -> None:
+    for name, text in TEXTS.items():
+        if name.endswith(".md"):
+            for target in re.findall(r"\]\(([^)#:]+)\)", text):
+                assert (ROOT / name).parent.joinpath(target).exists(), (name, target)
