@@ -18,6 +18,7 @@ import numpy as np
 from cpi_model.evaluate import Estimate
 from cpi_model.export import SIGNS, digits, duration, large, money, percent, size
 from cpi_model.scenario import Scenario
+from cpi_model.studies.answer import COMPONENTS
 from cpi_model.studies.sweep import Sweep
 from cpi_model.units import GB, MILLION, MILLISECOND, Numeric
 
@@ -61,7 +62,6 @@ DARK = Palette(
     words=("#56B4E9", "#2DBE93", "#F07A4B"),
 )  # fmt: skip
 
-COMPONENTS = ("compute", "memory", "storage", "network", "orchestration")
 FONT = '"Source Sans", "Source Sans Pro", sans-serif'
 INSIDE = 0.2
 """Share of a bar's axis that a name inside it needs."""
@@ -117,16 +117,14 @@ def _steps(high: float, most: int = 5) -> list[float]:
     return [step * count for count in range(int(high / step + 1e-9) + 1)]
 
 
-def _log_axis(
-    palette: Palette, low: float, high: float, text: Mapping[float, str] | None = None, **more: Any
-) -> dict[str, Any]:
+def _log_axis(palette: Palette, low: float, high: float, **more: Any) -> dict[str, Any]:
     ticks = _ticks(low, high)
     return _axis(
         palette,
         type="log",
         range=[math.log10(low), math.log10(high)],
         tickvals=ticks,
-        ticktext=[(text or {}).get(tick, digits(tick)) for tick in ticks],
+        ticktext=[digits(tick) for tick in ticks],
         **more,
     )
 

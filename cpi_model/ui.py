@@ -155,7 +155,7 @@ def _take_edits() -> None:
     """
     state = st.session_state
     edits: list[tuple[str, str]] = state.pop("edits", [])
-    alone = len(edits) == 1 and not state.pop("acted", False)
+    alone = len(edits) == 1 and not state.get("acted", False)
     for name, key in edits:
         # The limits of a widget hold in the browser only, so the value is checked again.
         value, problem = links.check(name, state[key])
