@@ -6,6 +6,7 @@ without measurements borrows from its generation, a generation without them from
 
 from __future__ import annotations
 
+import math
 import tomllib
 from datetime import date
 from functools import cache
@@ -15,7 +16,7 @@ from typing import Annotated
 from pydantic import Field
 
 from cpi_model.catalog import data_folder
-from cpi_model.schema import Accelerator, Precision, Share, Sourced, Strict
+from cpi_model.schema import Accelerator, Model, Precision, Share, Sourced, Strict
 
 Efficiency = Annotated[float, Field(gt=0, le=1)]
 Time = Annotated[float, Field(ge=0)]
@@ -28,18 +29,24 @@ class ChipCoefficients(Strict):
     """Share of the dense peak that saturated matrix multiplications reach."""
     half_tokens: Annotated[float, Field(ge=0)]
     """Tokens in a multiplication at which half of that is reached."""
+    expert_efficiency: dict[Precision, Efficiency]
+    """Share of the dense peak that saturated multiplications of experts reach."""
+    expert_half_tokens: Annotated[float, Field(ge=0)]
+    """Tokens of one expert at which half of that is reached."""
     attention_efficiency: Efficiency
-    """Share of the 16-bit peak that attention reaches."""
+    """Share of the 16-bit peak that attention reaches when it reads prompts."""
+    decode_attention_efficiency: Efficiency
+    """The same when it decodes."""
     memory_efficiency: Efficiency
     """Share of the bandwidth when reading weights."""
+    expert_memory_efficiency: Efficiency
+    """Share of the bandwidth when reading weights of experts."""
     cache_efficiency: Efficiency
     """Share of the bandwidth when reading keys and values."""
     link_efficiency: Efficiency
     """Share of the link bandwidth in collectives."""
     collective_latency_us: Time
     """Start of one collective."""
-    launch_factor: Annotated[float, Field(gt=0)] = 1.0
-    """Multiple of the engine's overheads (host and driver of this generation)."""
     rows: int = Field(ge=0, default=0)
     """Measured runs behind these figures."""
 
@@ -56,9 +63,59 @@ class EngineCoefficients(Strict):
     prefill_interference: Annotated[float, Field(ge=0, le=2)]
     """Share of other prompts' time that delays decoding."""
     ttft_prefill: Annotated[float, Field(ge=0)]
-    ttft_queue: Annotated[float, Field(ge=0)]
+    """Multiple of a prompt's own time until its first token."""
+    ttft_burst: Annotated[float, Field(ge=0, le=1)]
+    """Share of the other prompts' time waited for at any load: some arrive together."""
+    ttft_queue: Annotated[float, Field(ge=0, le=1)]
+    """The same for each part of the time that goes to prompts."""
     ttft_step: Annotated[float, Field(ge=0)]
+    """Decode steps waited for; answers that are sent every few tokens wait for those."""
+    ttft_start_ms: Time
+    """Receiving and tokenising before a prompt is begun."""
+    host_us: Time
+    """Of the host per request, one after another."""
+    output_reserve: Share
+    """Share of the output for which cache is set aside when a request is let in."""
     rows: int = Field(ge=0, default=0)
+
+
+class GeneralCoefficients(Strict):
+    """Of all chips and engines, for language models."""
+
+    expert_layer_overhead: Annotated[float, Field(ge=0)]
+    """Overhead of a layer with experts over that of a dense one, additional."""
+    latent_layer_overhead: Annotated[float, Field(ge=0)]
+    """The same for latent attention."""
+    linear_layer_overhead: Annotated[float, Field(ge=0)]
+    """The same for models with linear attention."""
+    activation_passes: Annotated[float, Field(ge=0)]
+    """Times that a layer writes and reads a vector of the model's width for a token."""
+    expert_activation_passes: Annotated[float, Field(ge=0)]
+    """The same for each expert that a token is sent to."""
+    slow_link_efficiency: Efficiency
+    """Share of the bandwidth between servers in collectives."""
+    slow_collective_latency_us: Time
+    """Start of one collective between servers."""
+
+
+class Pairing(Strict):
+    """What was measured for one pairing, over the general coefficients; 1 is no difference.
+
+    Named by what it belongs to: ``model/engine``, ``model/chip/engine`` or
+    ``model/chip/engine/scheme``, or a model alone. Models of one architecture share a name.
+    """
+
+    fixed: Annotated[float, Field(gt=0)] = 1.0
+    """On the part of a step's time that does not grow with the requests."""
+    sequence: Annotated[float, Field(gt=0)] = 1.0
+    """On the part that does."""
+    prompt: Annotated[float, Field(gt=0)] = 1.0
+    """On the time of a prompt."""
+    ttft_step: Annotated[float, Field(gt=0)] = 1.0
+    """On the decode steps waited for before the first token."""
+    rows: int = Field(ge=0, default=0)
+    rows_here: int = Field(ge=0, default=0)
+    """Runs of this very model, chip and engine."""
 
 
 class SampleCoefficients(Strict):
@@ -79,7 +136,12 @@ class SampleCoefficients(Strict):
 
 
 class Residuals(Strict):
-    """Spread of ln(measured/predicted) of one class of runs, on the rows that were fitted."""
+    """Spread of ln(measured/predicted) of one class of runs.
+
+    ``class/measure`` is on the rows that were fitted; ``.../known`` on rows that were left out
+    while others of the same model, chip and engine were not, ``.../unseen`` where none of those
+    were in the fit.
+    """
 
     rows: int = Field(ge=0)
     median_error: Annotated[float, Field(ge=0)]
@@ -127,6 +189,8 @@ class Coefficients(Strict):
     chips: dict[str, ChipCoefficients]
     """By generation; ``default`` where there is none."""
     engines: dict[str, EngineCoefficients]
+    general: GeneralCoefficients
+    pairings: dict[str, Pairing]
     samples: dict[str, SampleCoefficients]
     """By model class."""
     sample_chips: dict[str, Annotated[float, Field(gt=0)]]
@@ -145,9 +209,44 @@ class Coefficients(Strict):
         """Coefficients of an engine, or the default."""
         return self.engines.get(name, self.engines["default"])
 
+    def pairing(self, model: Model, accelerator: Accelerator, engine: str, scheme: str) -> Pairing:
+        """Product of what was measured for a pairing and for the wider ones that it is part of."""
+        names = pairing_names(model, accelerator, engine, scheme)
+        found = [self.pairings[name] for name in names if name in self.pairings]
+        return Pairing(
+            fixed=math.prod(each.fixed for each in found),
+            sequence=math.prod(each.sequence for each in found),
+            prompt=math.prod(each.prompt for each in found),
+            ttft_step=math.prod(each.ttft_step for each in found),
+            rows=max((each.rows for each in found), default=0),
+            rows_here=self.pairings[names[2]].rows if names[2] in self.pairings else 0,
+        )
+
+    def spread(self, model_class: str, measure: str, pairing: Pairing) -> Residuals | None:
+        """Spread of left-out runs like one: of measured pairings, or of others; None if unknown."""
+        part = "known" if pairing.rows_here else "unseen"
+        for name in (f"{model_class}/{measure}/{part}", f"{model_class}/{measure}"):
+            if (found := self.residuals.get(name)) is not None and found.rows:
+                return found
+        return None
+
     def sample(self, model_class: str) -> SampleCoefficients:
         """Coefficients of a class of models, or the default."""
         return self.samples.get(model_class, self.samples["default"])
+
+
+def pairing_names(
+    model: Model, accelerator: Accelerator, engine: str, scheme: str
+) -> tuple[str, str, str, str]:
+    """Names of the pairings of one configuration, from the widest to the narrowest."""
+    family = model.architecture_of or model.id
+    chip = accelerator.id
+    return (
+        family,
+        f"{family}/{engine}",
+        f"{family}/{chip}/{engine}",
+        f"{family}/{chip}/{engine}/{scheme}",
+    )
 
 
 def load(folder: Path | None = None) -> Coefficients:

@@ -226,9 +226,14 @@ def _language_model(x: Inputs) -> Performance:
     cache_ways = stages * np.minimum(x.tensor_parallel, x.kv_heads)
     element = x.kv_bytes_per_element / cache_ways
     longest = x.input_tokens + x.output_tokens
+    reserved = x.input_tokens + x.output_reserve * x.output_tokens
     state = x.state_elements * ACTIVATION_BYTES / (stages * x.tensor_parallel)
-    longest_cache = _cache_bytes(x, longest, element) + state
-    max_concurrency = batching.sequences_that_fit(free, longest_cache, copies)
+    held_cache = _cache_bytes(x, reserved, element) + state
+    max_concurrency = np.where(
+        free >= _cache_bytes(x, longest, element) + state,
+        batching.sequences_that_fit(free, held_cache, copies),
+        0.0,
+    )
     running = np.maximum(np.minimum(x.concurrency, max_concurrency), 1.0)
 
     # Tokens that one micro-batch carries: on one copy of the attention layers, and on all.
@@ -240,17 +245,23 @@ def _language_model(x: Inputs) -> Performance:
     read = _cache_bytes(x, context, element) * stages + 2.0 * state * stages
     step = _pass(x, tokens, all_tokens, shards)
     pairs = transformer.context_read(context, x.window_tokens)
-    step_cache = roofline.p_norm(
-        tokens * read / (x.memory_bandwidth * x.cache_efficiency),
-        tokens
-        * (context * x.decode_flops_per_pair + pairs * x.window_flops_per_pair)
-        / (x.tensor_parallel * x.attention_peak_flops * x.attention_efficiency),
-        x.exponent,
+    cache_read = tokens * read / x.memory_bandwidth
+    cache_flops = tokens * (context * x.decode_flops_per_pair + pairs * x.window_flops_per_pair)
+    cache_compute = cache_flops / (x.tensor_parallel * x.attention_peak_flops)
+    cache_time = roofline.p_norm(
+        cache_read / x.cache_efficiency, cache_compute / x.decode_attention_efficiency, x.exponent
     )
     overhead = x.layers * x.layer_overhead + x.step_overhead
-    step_overhead = overhead + x.sequence_overhead * running / copies
-    step_linear = roofline.p_norm(step.compute, step.weights, x.exponent)
-    decode_step = step_linear + step_cache + step.network + step_overhead
+    sequences = x.sequence_overhead * running / copies
+    fixed, moving = x.fixed_factor, x.sequence_factor
+    decode_step = fixed * (step.linear + step.network + overhead) + moving * (
+        cache_time + sequences
+    )
+    # Whatever was fitted, the datasheet is the limit.
+    floor = np.maximum(step.least_compute + cache_compute, step.least_read + cache_read)
+    slower = np.maximum(floor / decode_step, 1.0)
+    decode_step = decode_step * slower
+    fixed, moving = fixed * slower, moving * slower
 
     # Reading one prompt. Copies read a prompt each at the same time.
     prompt = _pass(x, np.maximum(new_tokens, 1.0), np.maximum(new_tokens * copies, 1.0), shards)
@@ -258,12 +269,11 @@ def _language_model(x: Inputs) -> Performance:
         transformer.causal_pairs(new_tokens, cached_tokens) * x.prefill_flops_per_pair
         + transformer.windowed_pairs(new_tokens, cached_tokens, x.window_tokens)
         * x.window_flops_per_pair
-    ) / (x.tensor_parallel * x.attention_peak_flops * x.attention_efficiency)
-    prefill = (
-        roofline.p_norm(prompt.compute, prompt.weights, x.exponent)
-        + attention
-        + prompt.network
-        + overhead
+    ) / (x.tensor_parallel * x.attention_peak_flops)
+    prefill = np.maximum(
+        x.prompt_factor
+        * (prompt.linear + attention / x.attention_efficiency + prompt.network + overhead),
+        prompt.least_compute + attention,
     )
     occupied = prefill / stages
 
@@ -274,8 +284,11 @@ def _language_model(x: Inputs) -> Performance:
         decode_step, occupied, beside, outputs, x.prefill_interference
     )
     ttft = batching.time_to_first_token(
-        prefill, occupied, decode_step, beside, x.ttft_prefill, x.ttft_queue, x.ttft_step
-    )
+        prefill, occupied + x.host_time, decode_step, beside,
+        x.ttft_prefill,
+        x.ttft_burst + x.ttft_queue * batching.prompt_share(occupied, decode_step, beside, decoded),
+        x.ttft_step,
+    ) + x.ttft_start  # fmt: skip
     service = batching.prompt_bound_time(ttft + decoded * tpot, occupied, beside)
     ttft = service - decoded * tpot
     throughput = batching.closed_loop_throughput(running, service)
@@ -306,13 +319,13 @@ def _language_model(x: Inputs) -> Performance:
         max_concurrency=max_concurrency,
         prefill_time=prefill,
         decode_step_time=decode_step,
-        step_compute=np.maximum(step_linear - step.weights, 0.0),
-        step_weights=np.minimum(step.weights, step_linear),
-        step_cache=step_cache,
-        step_network=step.network,
-        step_overhead=step_overhead,
+        step_compute=fixed * np.maximum(step.linear - step.weights, 0.0),
+        step_weights=fixed * np.minimum(step.weights, step.linear),
+        step_cache=moving * cache_time,
+        step_network=fixed * step.network,
+        step_overhead=fixed * overhead + moving * sequences,
         weight_memory=weight_memory,
-        cache_memory=running / copies * longest_cache,
+        cache_memory=running / copies * held_cache,
         workspace_memory=x.workspace_bytes,
         usable_memory=usable,
         input_work=occupied / copies - over_cached,
@@ -325,9 +338,11 @@ def _language_model(x: Inputs) -> Performance:
 class _Pass:
     """Parts of one pass of tokens through all layers, without attention. [s]"""
 
-    compute: Numeric
-    weights: Numeric
+    linear: Numeric  # multiplications, with what they read and write
+    weights: Numeric  # reading weights alone, at the fitted efficiency
     network: Numeric
+    least_compute: Numeric  # arithmetic at the datasheet's peak
+    least_read: Numeric  # reading weights at the datasheet's bandwidth
 
 
 def _pass(x: Inputs, tokens: Numeric, all_tokens: Numeric, shards: Numeric) -> _Pass:
@@ -336,38 +351,49 @@ def _pass(x: Inputs, tokens: Numeric, all_tokens: Numeric, shards: Numeric) -> _
     routed = np.where(
         np.greater(x.experts, 0.0), x.experts_per_token / np.maximum(x.experts, 1.0), 0.0
     )
-    dense_flops = transformer.linear_flops(x.dense_params, tokens) / x.tensor_parallel
-    expert_flops = transformer.linear_flops(x.expert_params * routed, all_tokens) / shards
-    expert_flops = expert_flops * transformer.busiest_group_load(
-        all_tokens, x.experts_per_token, x.expert_parallel
+    dense = transformer.linear_flops(x.dense_params, tokens) / (x.tensor_parallel * x.peak_flops)
+    expert = transformer.linear_flops(x.expert_params * routed, all_tokens) / (
+        shards * x.expert_peak_flops
     )
-    speed = x.peak_flops * x.compute_efficiency
-    compute = (
-        dense_flops * (1.0 + x.half_tokens / tokens)
-        + expert_flops * (1.0 + x.half_tokens / np.maximum(all_tokens * routed, 1.0))
-    ) / speed
+    busiest = transformer.busiest_group_load(all_tokens, x.experts_per_token, x.expert_parallel)
+    dense_compute = dense * (1.0 + x.half_tokens / tokens) / x.compute_efficiency
+    expert_compute = expert * busiest * (
+        1.0 + x.expert_half_tokens / np.maximum(all_tokens * routed, 1.0)
+    ) / x.expert_efficiency  # fmt: skip
     expert_read = transformer.expert_share_read(all_tokens, x.experts, x.experts_per_token)
-    weights = (x.dense_bytes / x.tensor_parallel + x.expert_bytes * expert_read / shards) / (
-        x.memory_bandwidth * x.memory_efficiency
+    dense_read = x.dense_bytes / (x.tensor_parallel * x.memory_bandwidth)
+    experts_read = x.expert_bytes * expert_read / (shards * x.memory_bandwidth)
+    dense_weights = dense_read / x.memory_efficiency
+    expert_weights = experts_read / x.expert_memory_efficiency
+    activations = tokens * x.activation_bytes_per_token / x.memory_bandwidth
+    linear = (
+        roofline.p_norm(dense_compute, dense_weights, x.exponent)
+        + roofline.p_norm(expert_compute, expert_weights, x.exponent)
+        + activations
     )
+
     message = tokens * x.hidden * ACTIVATION_BYTES
-    inside = np.where(
-        shards <= x.fast_domain, x.link_bandwidth, x.slow_link_bandwidth
-    ) * x.link_efficiency  # fmt: skip
-    reduce = collectives.ring_all_reduce_time(
-        message, x.tensor_parallel, inside, x.collective_latency
+    near = np.less_equal(shards * x.pipeline_parallel, x.fast_domain)
+    link = np.where(
+        near, x.link_bandwidth * x.link_efficiency, x.slow_link_bandwidth * x.slow_link_efficiency
     )
+    start = np.where(near, x.collective_latency, x.slow_collective_latency)
+    inside = np.less_equal(shards, x.fast_domain)
+    inside_link = np.where(inside, x.link_bandwidth * x.link_efficiency, link)
+    inside_start = np.where(inside, x.collective_latency, start)
+    reduce = collectives.ring_all_reduce_time(message, x.tensor_parallel, inside_link, inside_start)
     exchange = collectives.all_to_all_time(
-        message * np.minimum(x.experts_per_token, x.data_parallel), x.data_parallel, inside,
-        x.collective_latency,
+        message * np.minimum(x.experts_per_token, x.data_parallel), x.data_parallel, inside_link,
+        inside_start,
     )  # fmt: skip
-    across = np.where(
-        shards * x.pipeline_parallel <= x.fast_domain, x.link_bandwidth, x.slow_link_bandwidth
-    ) * x.link_efficiency  # fmt: skip
-    hand_over = collectives.point_to_point_time(
-        message, x.pipeline_parallel, across, x.collective_latency
+    hand_over = collectives.point_to_point_time(message, x.pipeline_parallel, link, start)
+    return _Pass(
+        linear=linear,
+        weights=dense_weights + expert_weights,
+        network=2.0 * x.layers * (reduce + exchange) + hand_over,
+        least_compute=dense + expert,
+        least_read=dense_read + experts_read,
     )
-    return _Pass(compute, weights, 2.0 * x.layers * (reduce + exchange) + hand_over)
 
 
 def _memory_obstacles(free: Numeric, max_concurrency: Numeric) -> Numeric:

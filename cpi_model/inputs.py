@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from cpi_model.catalog import Catalog, Offer, offers, price_on
-from cpi_model.coefficients import ChipCoefficients, Coefficients, coefficients
+from cpi_model.coefficients import Coefficients, coefficients
 from cpi_model.formulas import pricing, quantization, transformer
 from cpi_model.scenario import Scenario
 from cpi_model.schema import (
@@ -170,6 +170,7 @@ class Inputs:
 
     # one device
     peak_flops: Numeric  # FLOP/s dense, in the arithmetic that is really used
+    expert_peak_flops: Numeric  # FLOP/s, the same for the experts
     attention_peak_flops: Numeric  # FLOP/s, in 16 bits
     memory_bandwidth: Numeric  # B/s
     memory_capacity: Numeric  # B
@@ -192,20 +193,35 @@ class Inputs:
     exponent: Numeric  # 1, of the smooth maximum between arithmetic and memory time
     compute_efficiency: Numeric  # 1, of the peak, when saturated
     half_tokens: Numeric  # 1, tokens at which half of that is reached
+    expert_efficiency: Numeric  # 1, of the peak, multiplications of experts, when saturated
+    expert_half_tokens: Numeric  # 1, tokens of one expert at which half of that is reached
     half_flops: Numeric  # FLOP of a pass of samples at which half of that is reached
-    attention_efficiency: Numeric  # 1, of the 16-bit peak
+    attention_efficiency: Numeric  # 1, of the 16-bit peak, reading prompts
+    decode_attention_efficiency: Numeric  # 1, of the 16-bit peak, decoding
     memory_efficiency: Numeric  # 1, of the bandwidth, reading weights
+    expert_memory_efficiency: Numeric  # 1, of the bandwidth, reading weights of experts
+    activation_bytes_per_token: Numeric  # B moved between the layers' operations, on each device
     cache_efficiency: Numeric  # 1, of the bandwidth, reading keys and values
     gather_efficiency: Numeric  # 1, of the bandwidth, at random addresses
     link_efficiency: Numeric  # 1, of the link bandwidth
     collective_latency: Numeric  # s per collective
+    slow_link_efficiency: Numeric  # 1, of the bandwidth between servers
+    slow_collective_latency: Numeric  # s per collective between servers
     layer_overhead: Numeric  # s per layer and step
     step_overhead: Numeric  # s per step, or batch
     sequence_overhead: Numeric  # s per running sequence and step
     prefill_interference: Numeric  # 1, share of other prompts' time that delays decoding
     ttft_prefill: Numeric  # 1, multiple of the prompt's own time in time to first token
-    ttft_queue: Numeric  # 1, share of the other prompts' time waited for
+    ttft_burst: Numeric  # 1, share of the other prompts' time waited for, at any load
+    ttft_queue: Numeric  # 1, the same that comes with the prompts' share of the time
     ttft_step: Numeric  # 1, decode steps waited for
+    ttft_start: Numeric  # s before a prompt is begun: receiving, tokenising
+    host_time: Numeric  # s of the host per request, one after another
+    output_reserve: Numeric  # 1, share of the output for which cache is set aside at the start
+    # what was measured for this pairing of model, chip and engine, over the general coefficients
+    fixed_factor: Numeric  # 1, on the time of a step that does not grow with the requests
+    sequence_factor: Numeric  # 1, on the time of a step that grows with them
+    prompt_factor: Numeric  # 1, on the time of a prompt
     workspace_bytes: Numeric  # B per device that is neither weights nor cache
     ttft_log_sd: Numeric  # 1, spread of the time to first token (log-normal)
     latency_log_sd: Numeric  # 1, spread of the latency (log-normal)
@@ -794,6 +810,7 @@ def _device(choice: Choice, fitted: Coefficients) -> dict[str, float]:
     link = chip.link_gb_per_s or assumed.unknown_link_gb_per_s
     return {
         "peak_flops": chip.dense_tflops[choice.arithmetic] * TFLOPS * share,
+        "expert_peak_flops": chip.dense_tflops[expert_arithmetic(choice)] * TFLOPS * share,
         "attention_peak_flops": chip.dense_tflops[wide] * TFLOPS * share,
         "memory_bandwidth": chip.memory_bandwidth_gb_per_s * GB * share,
         "memory_capacity": memory_gb * GB,
@@ -825,30 +842,67 @@ def _serving(scenario: Scenario, choice: Choice) -> dict[str, float]:
     }
 
 
+def expert_arithmetic(choice: Choice) -> Precision:
+    """Number format in which experts are multiplied.
+
+    Blackwell multiplies 4-bit experts with 8-bit activations where the rest is in 16 bits.
+    """
+    known, scheme = choice.accelerator.dense_tflops, choice.scheme
+    if scheme.experts_only and scheme.weight_bits <= 4 and "fp4" in known and "fp8" in known:
+        return "fp8"
+    return choice.arithmetic
+
+
 def _fitted(choice: Choice, fitted: Coefficients) -> dict[str, float]:
     chip, engine = fitted.chip(choice.accelerator), fitted.engine(choice.engine.id)
+    general = fitted.general
+    pair = fitted.pairing(choice.model, choice.accelerator, choice.engine.id, choice.scheme.id)
     common = {
         "exponent": fitted.exponent,
         "attention_efficiency": chip.attention_efficiency,
+        "decode_attention_efficiency": chip.decode_attention_efficiency,
         "cache_efficiency": chip.cache_efficiency,
         "link_efficiency": chip.link_efficiency,
         "collective_latency": chip.collective_latency_us * MICROSECOND,
-        "sequence_overhead": engine.sequence_overhead_us * chip.launch_factor * MICROSECOND,
+        "slow_link_efficiency": general.slow_link_efficiency,
+        "slow_collective_latency": general.slow_collective_latency_us * MICROSECOND,
+        "sequence_overhead": engine.sequence_overhead_us * MICROSECOND,
         "prefill_interference": engine.prefill_interference,
         "ttft_prefill": engine.ttft_prefill,
+        "ttft_burst": engine.ttft_burst,
         "ttft_queue": engine.ttft_queue,
-        "ttft_step": engine.ttft_step,
+        "ttft_step": engine.ttft_step * pair.ttft_step,
+        "ttft_start": engine.ttft_start_ms * MILLISECOND,
+        "host_time": engine.host_us * MICROSECOND,
+        "output_reserve": engine.output_reserve,
+        "fixed_factor": pair.fixed,
+        "sequence_factor": pair.sequence,
+        "prompt_factor": pair.prompt,
         "ttft_log_sd": fitted.assumptions.ttft_log_sd,
     }
-    if choice.model.transformer is not None:
+    if (shape := choice.model.transformer) is not None:
+        experts = expert_arithmetic(choice)
+        more = (
+            general.expert_layer_overhead * bool(shape.experts)
+            + general.latent_layer_overhead * bool(shape.attention.kv_lora_rank)
+            + general.linear_layer_overhead * bool(shape.attention.linear_layers)
+        )
+        passes = general.activation_passes + (
+            general.expert_activation_passes * shape.experts_per_token
+        )
         return common | {
-            "compute_efficiency": _compute_efficiency(chip, choice),
+            "compute_efficiency": _efficiency(chip.compute_efficiency, choice, choice.arithmetic),
             "half_tokens": chip.half_tokens,
+            "expert_efficiency": _efficiency(chip.expert_efficiency, choice, experts),
+            "expert_half_tokens": chip.expert_half_tokens,
             "half_flops": 0.0,
             "memory_efficiency": chip.memory_efficiency,
+            "expert_memory_efficiency": chip.expert_memory_efficiency,
             "gather_efficiency": chip.memory_efficiency,
-            "layer_overhead": engine.layer_overhead_us * chip.launch_factor * MICROSECOND,
-            "step_overhead": engine.step_overhead_us * chip.launch_factor * MICROSECOND,
+            "activation_bytes_per_token": passes * _layers(shape) * shape.hidden
+            * UNQUANTISED_BYTES,
+            "layer_overhead": engine.layer_overhead_us * (1.0 + more) * MICROSECOND,
+            "step_overhead": engine.step_overhead_us * MICROSECOND,
             "workspace_bytes": fitted.assumptions.workspace_gb * GB
             if choice.accelerator.kind != "cpu" else 0.0,
             "latency_log_sd": fitted.assumptions.latency_log_sd,
@@ -859,9 +913,13 @@ def _fitted(choice: Choice, fitted: Coefficients) -> dict[str, float]:
     return common | {
         "compute_efficiency": min(sample.compute_efficiency * factor, 1.0),
         "half_tokens": 0.0,
+        "expert_efficiency": 1.0,
+        "expert_half_tokens": 0.0,
         "half_flops": sample.half_gflop * GIGA * peak / 100.0,
         "memory_efficiency": sample.memory_efficiency,
+        "expert_memory_efficiency": 1.0,
         "gather_efficiency": sample.gather_efficiency,
+        "activation_bytes_per_token": 0.0,
         "layer_overhead": sample.pass_overhead_us * MICROSECOND,
         "step_overhead": sample.batch_overhead_us * MICROSECOND,
         "workspace_bytes": 0.0,
@@ -869,20 +927,20 @@ def _fitted(choice: Choice, fitted: Coefficients) -> dict[str, float]:
     }
 
 
-def _compute_efficiency(chip: ChipCoefficients, choice: Choice) -> float:
+def _efficiency(known: Mapping[Precision, float], choice: Choice, arithmetic: Precision) -> float:
     """Share of the peak in the arithmetic used: at least the speed of the next wider one.
 
     Narrow numbers can always be multiplied in a wider format, so a coefficient that is borrowed
     must not make them slower.
     """
-    known, peaks = chip.compute_efficiency, choice.accelerator.dense_tflops
+    peaks = choice.accelerator.dense_tflops
     usual = known.get("bf16") or min(known.values())
-    best, precision = 0.0, choice.arithmetic
+    best, precision = 0.0, arithmetic
     peak = peaks[precision]
     while (wider := FALLBACK.get(precision)) is not None:
         best = max(best, peaks.get(precision, 0.0) * known.get(precision, usual))
         precision = wider
-    return min(max(best, peak * known.get(choice.arithmetic, usual)) / peak, 1.0)
+    return min(max(best, peak * known.get(arithmetic, usual)) / peak, 1.0)
 
 
 def _price(scenario: Scenario, choice: Choice, fitted: Coefficients) -> dict[str, float]:

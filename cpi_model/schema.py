@@ -258,6 +258,8 @@ class Model(Sourced):
     """Published parameters used per token, in billions, for mixtures of experts."""
     params_from: Literal["architecture", "published"] = "architecture"
     """``published`` where the architecture cannot be written in this schema (a note says why)."""
+    architecture_of: Id | None = None
+    """Another model with the same layers: what was measured for one holds for the other."""
     transformer: Transformer | None = None
     sample: Sample | None = None
     quality: dict[str, float] = {}

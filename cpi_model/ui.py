@@ -765,11 +765,12 @@ def why(result: Answer) -> None:
         for step in explain.steps(result):
             st.caption(step.title)
             st.latex(step.formula + r" \;=\; " + step.numbers)
+        where = explain.on_which_runs(result)
         for found in explain.accuracy(result):
             st.caption(
                 f"Measured against {found.rows:,} runs, {found.what}: half of the estimates are "
                 f"within {percent(found.median_error)}, nine tenths within "
-                f"{percent(found.p90_error)}, on the runs that the coefficients were fitted to."
+                f"{percent(found.p90_error)}, on {where}."
             )
         st.markdown("##### Inputs and where they come from")
         _facts(explain.facts(result, catalog()))

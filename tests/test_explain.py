@@ -315,6 +315,13 @@ def test_the_cost_lies_in_its_band(name: str) -> None:
         assert found.low < e.cost_per_inference < found.high
 
 
+def _default_is_measured() -> bool:
+    choice = answer(Scenario(), FACTS).choice
+    assert choice is not None
+    name = f"{choice.model.id}/{choice.accelerator.id}/{choice.engine.id}"
+    return name in coefficients().pairings
+
+
 def test_where_all_is_rent_the_cost_moves_with_the_speed() -> None:
     """Half the throughput is twice the cost per inference; nothing else is paid for here."""
     nothing = {
@@ -325,7 +332,8 @@ def test_where_all_is_rent_the_cost_moves_with_the_speed() -> None:
     }  # fmt: skip
     result = answer(Scenario(**nothing, agent_share=0.2, platform_share=0.3), FACTS)
     _, e = known(result)
-    found, spread = explain.band(result), coefficients().residuals["llm/throughput"]
+    part = "known" if _default_is_measured() else "unseen"
+    found, spread = explain.band(result), coefficients().residuals[f"llm/throughput/{part}"]
     assert found is not None
     assert found.low == pytest.approx(e.cost_per_inference / spread.p90_ratio, rel=1e-9)
     assert found.high == pytest.approx(e.cost_per_inference / spread.p10_ratio, rel=1e-9)
@@ -342,15 +350,25 @@ def test_what_is_not_rent_does_not_move() -> None:
     assert after.high - before.high == pytest.approx(0.1, rel=1e-9)
 
 
+def asked_is_measured(name: str) -> bool:
+    """Whether the file of coefficients names the very model, chip and engine."""
+    choice = asked(name).choice
+    assert choice is not None
+    model = choice.model.architecture_of or choice.model.id
+    return f"{model}/{choice.accelerator.id}/{choice.engine.id}" in coefficients().pairings
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_accuracy_is_that_of_the_fit(name: str) -> None:
     choice = asked(name).choice
     assert choice is not None
     found = explain.accuracy(asked(name))
+    residuals, known = coefficients().residuals, choice.model.model_class
+    part = "/known" if asked_is_measured(name) else "/unseen"
     measured = [
         (row.rows, row.median_error, row.p90_error)
-        for key, row in coefficients().residuals.items()
-        if key.split("/")[0] == choice.model.model_class and row.rows
+        for measure in ("ttft", "tpot", "throughput")
+        if (row := residuals.get(f"{known}/{measure}" + part * (known == "llm")))
     ]
     assert [(row.rows, row.median_error, row.p90_error) for row in found] == measured
     assert all(0 <= row.median_error <= row.p90_error for row in found)

@@ -217,6 +217,55 @@ def time_to_first_token(
     )
 
 
+def prompt_share(
+    prompt_time: Numeric, step_time: Numeric, running: Numeric, steps: Numeric
+) -> Numeric:
+    r"""Share of a replica's time that goes to prompts in a closed loop.
+
+    Parameters
+    ----------
+    prompt_time : numeric
+        Time for which one prompt occupies the device. [s]
+    step_time : numeric
+        One decode step of all running sequences. [s]
+    running : numeric
+        Sequences that run together. [1]
+    steps : numeric
+        Decode steps of one request, may be zero. [1]
+
+    Returns
+    -------
+    share : numeric
+        From 0 to 1. [1]
+
+    Raises
+    ------
+    ValueError
+        If a time or `steps` is negative or `running` is below 1.
+
+    Notes
+    -----
+    While one sequence generates its output, each running one is replaced once:
+
+    .. math:: \rho = \frac{N\,t_p}{N\,t_p + O\,t_d}
+
+    References
+    ----------
+    .. [1] A. Agrawal et al., "Taming Throughput-Latency Tradeoff in LLM Inference with
+       Sarathi-Serve", OSDI 2024.
+
+    Examples
+    --------
+    >>> float(prompt_share(0.05, 0.01, 20.0, 100.0)), float(prompt_share(0.05, 0.01, 20.0, 0.0))
+    (0.5, 1.0)
+    """
+    checks.not_negative(prompt_time=prompt_time, step_time=step_time, steps=steps)
+    checks.at_least(1, running=running)
+    prompts = running * prompt_time
+    share: Numeric = prompts / np.maximum(prompts + steps * step_time, np.finfo(float).tiny)
+    return share
+
+
 def prompt_bound_time(request_time: Numeric, prompt_time: Numeric, running: Numeric) -> Numeric:
     r"""Mean time of a request in a closed loop whose prompts are read one after another.
 

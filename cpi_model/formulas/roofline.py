@@ -58,6 +58,11 @@ def p_norm(first: Numeric, second: Numeric, exponent: Numeric) -> Numeric:
         return whole
     smaller = np.minimum(first, second)
     ratio = smaller / np.maximum(larger, np.finfo(float).tiny)
+    if isinstance(exponent, float) and exponent == 4.0:
+        # The usual exponent, many times faster than general powers.
+        square = ratio * ratio
+        usual: Numeric = larger * np.sqrt(np.sqrt(1.0 + square * square))
+        return usual
     time: Numeric = larger * (1.0 + ratio**exponent) ** (1.0 / exponent)
     return time
 

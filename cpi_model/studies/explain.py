@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from cpi_model.catalog import Catalog
-from cpi_model.coefficients import Coefficients, coefficients
+from cpi_model.coefficients import Coefficients, Pairing, coefficients
 from cpi_model.evaluate import Estimate
 from cpi_model.formulas import batching
 from cpi_model.inputs import Choice, Inputs, parameters
@@ -87,10 +87,12 @@ def _token_steps(x: Inputs, e: Estimate) -> Iterator[Step]:
     beside = max(float(e.running) / float(x.data_parallel), 1.0)
     occupied = float(e.prefill_time) / float(x.pipeline_parallel)
     decoded = max(float(x.output_tokens) - 1.0, 0.0)
-    first = batching.time_to_first_token(
-        e.prefill_time, occupied, e.decode_step_time, beside,
-        x.ttft_prefill, x.ttft_queue, x.ttft_step,
-    )  # fmt: skip
+    share = batching.prompt_share(occupied, e.decode_step_time, beside, decoded)
+    ahead = float(x.ttft_burst) + float(x.ttft_queue) * float(share)
+    host, begin = occupied + float(x.host_time), float(x.ttft_start)
+    first = begin + batching.time_to_first_token(
+        e.prefill_time, host, e.decode_step_time, beside, x.ttft_prefill, ahead, x.ttft_step
+    )
     linear = float(e.step_weights) + float(e.step_compute)
     yield Step(
         "One decode step: every running request gets its next token",
@@ -107,11 +109,13 @@ def _token_steps(x: Inputs, e: Estimate) -> Iterator[Step]:
         rf"\frac{{{_n(beside)}-1}}{{{_n(x.output_tokens)}}} = {_ms(e.tpot)}\ \mathrm{{ms}}",
     )
     yield Step(
-        "Time to first token: the own prompt, other prompts before it, a step",
-        r"\mathrm{TTFT} = a\,t_\mathrm{own} + b\,(N-1)\,t_p + c\,t_d",
-        rf"{_n(x.ttft_prefill)} \cdot {_ms(e.prefill_time)} + {_n(x.ttft_queue)} \cdot "
-        rf"({_n(beside)}-1) \cdot {_ms(occupied)} + {_n(x.ttft_step)} \cdot "
-        rf"{_ms(e.decode_step_time)} = {_ms(first)}\ \mathrm{{ms}}",
+        "Time to first token: the own prompt, other prompts before it, steps, receiving",
+        r"\mathrm{TTFT} = a\,t_\mathrm{own} + (b_0 + b_1\,\rho)\,(N-1)\,(t_p + t_h) + "
+        r"c\,t_d + t_0",
+        rf"{_n(x.ttft_prefill)} \cdot {_ms(e.prefill_time)} + ({_n(x.ttft_burst)} + "
+        rf"{_n(x.ttft_queue)} \cdot {_n(share)}) \cdot "
+        rf"({_n(beside)}-1) \cdot {_ms(host)} + {_n(x.ttft_step)} \cdot "
+        rf"{_ms(e.decode_step_time)} + {_ms(begin)} = {_ms(first)}\ \mathrm{{ms}}",
     )
     together = first + decoded * float(e.tpot)
     if (whole := float(batching.prompt_bound_time(together, occupied, beside))) > together:
@@ -200,17 +204,36 @@ MEASURES = {"ttft": "time to first token", "tpot": "time per output token"}
 
 
 def accuracy(answer: Answer) -> list[Accuracy]:
-    """Errors of the fit on measured runs of this class of models; empty where none was measured."""
+    """Errors on measured runs like this one; empty where none was measured.
+
+    On runs left out of the fit where there are such figures: of the same model, chip and engine
+    if any were measured, else of models, chips and engines that were not in it together.
+    """
     if answer.choice is None:
         return []
-    begin = answer.choice.model.model_class + "/"
-    return [
-        Accuracy(
-            _measure(name.removeprefix(begin)), found.rows, found.median_error, found.p90_error
-        )
-        for name, found in coefficients().residuals.items()
-        if name.startswith(begin) and found.rows > 0
-    ]
+    fitted, choice = coefficients(), answer.choice
+    pair = _pairing(choice, fitted)
+    found = []
+    for measure in ("ttft", "tpot", "throughput"):
+        spread = fitted.spread(choice.model.model_class, measure, pair)
+        if spread is not None:
+            found.append(
+                Accuracy(_measure(measure), spread.rows, spread.median_error, spread.p90_error)
+            )
+    return found
+
+
+def on_which_runs(answer: Answer) -> str:
+    """What the runs behind :func:`accuracy` have to do with the fit."""
+    if answer.choice is None or answer.choice.model.model_class != "llm":
+        return "the runs that the coefficients were fitted to"
+    if _pairing(answer.choice, coefficients()).rows_here:
+        return "runs left out of the fit, others of the same model, chip and engine being in it"
+    return "runs left out of the fit with all others of their model, chip and engine"
+
+
+def _pairing(choice: Choice, fitted: Coefficients) -> Pairing:
+    return fitted.pairing(choice.model, choice.accelerator, choice.engine.id, choice.scheme.id)
 
 
 @dataclass(frozen=True)
@@ -232,8 +255,10 @@ def band(answer: Answer) -> Band | None:
     x, e = answer.inputs, answer.estimate
     if answer.choice is None or x is None or e is None or not answer.feasible:
         return None
-    spread = coefficients().residuals.get(f"{answer.choice.model.model_class}/throughput")
-    if spread is None or spread.rows == 0:
+    fitted = coefficients()
+    pair = _pairing(answer.choice, fitted)
+    spread = fitted.spread(answer.choice.model.model_class, "throughput", pair)
+    if spread is None:
         return None
     rent = (float(e.compute_cost) + float(e.memory_cost)) / (1.0 - float(x.agent_share))
     moving = rent * (1.0 + float(x.platform_share))
@@ -413,9 +438,18 @@ def _fitted_facts(choice: Choice, inputs: Inputs, fitted: Coefficients) -> Itera
         ("Prefill in the way of decoding, γ", inputs.prefill_interference, 1.0, "",
          engine_source, tokens),
         ("First token: own prompt, a", inputs.ttft_prefill, 1.0, "", engine_source, tokens),
-        ("First token: other prompts, b", inputs.ttft_queue, 1.0, "", engine_source, tokens),
+        ("First token: other prompts, b₀", inputs.ttft_burst, 1.0, "", engine_source, tokens),
+        ("First token: other prompts, b₁", inputs.ttft_queue, 1.0, "", engine_source, tokens),
         ("First token: steps, c", inputs.ttft_step, 1.0, "", engine_source, tokens),
     ]  # fmt: skip
+    if tokens:
+        pair = _pairing(choice, fitted)
+        text = source(pair.rows, "this model with this engine, here or on other chips")
+        figures += [
+            ("This pairing: on the time of a step", pair.fixed, 1.0, "", text, True),
+            ("This pairing: on what grows with the requests", pair.sequence, 1.0, "", text, True),
+            ("This pairing: on the time of a prompt", pair.prompt, 1.0, "", text, True),
+        ]
     for name, value, scale, unit, text, shown in figures:
         if shown:
             yield Fact("Fitted", name, float(value) / scale, unit, text, fitted.fitted_on)
