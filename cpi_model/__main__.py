@@ -444,6 +444,63 @@ def _sweep_rows(found: Sweep) -> list[dict[str, Any]]:
     ]
 
 
+# validate ----------------------------------------------------------------------------------------
+
+
+@app.command()
+def validate(
+    points: Annotated[
+        Path, typer.Argument(metavar="POINTS.csv", help="A table with one measured run a row.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Write the predictions to a CSV file."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare estimates with measured runs."""
+    from cpi_model.studies import validate as study
+
+    try:
+        found = study.validate(study.read_table(points), _facts())
+        if out is not None:
+            study.write_predictions(out, found.predictions)
+    except study.UnusableTable as problem:
+        raise BadInput(str(problem)) from None
+    answered = sum(not each.reason for each in found.predictions)
+    rows = [
+        {
+            "model_class": each.model_class, "scenario": each.scenario, "measure": each.measure,
+            "rows": each.rows, "coverage": each.answered / each.rows,
+            "median_error": each.median, "mean_error": each.mean, "p90_error": each.p90,
+        }
+        for each in found.summaries
+    ]  # fmt: skip
+    if as_json:
+        _print_json({
+            "rows": len(found.predictions), "answered": answered, "errors": rows,
+            "unanswered": found.reasons, "inside_p10_p90": found.inside,
+        })  # fmt: skip
+        return
+    shares = ("coverage", "median_error", "mean_error", "p90_error")
+    shown = [
+        {name: f"{value:.1%}" if name in shares and value == value else value
+         for name, value in row.items()} for row in rows
+    ]  # fmt: skip
+    columns = {
+        "model_class": "class", "scenario": "scenario", "measure": "measured", "rows": "rows",
+        "coverage": "answered", "median_error": "median\nerror", "mean_error": "mean\nerror",
+        "p90_error": "90th\npercentile",
+    }  # fmt: skip
+    _print_table(columns, shown, spare=("mean_error",))
+    print(f"\n{answered:,} of {len(found.predictions):,} rows answered. Error: "
+          "|measured/predicted - 1|.")  # fmt: skip
+    for reason, count in sorted(found.reasons.items(), key=lambda item: -item[1]):
+        print(f"{count:6,} not answered: {reason}")
+    for measure, share in found.inside.items():
+        print(f"{share:6.1%} of closed-loop {measure} inside P10 to P90 of left-out runs")
+
+
 # link --------------------------------------------------------------------------------------------
 
 

@@ -260,6 +260,8 @@ class Model(Sourced):
     """``published`` where the architecture cannot be written in this schema (a note says why)."""
     architecture_of: Id | None = None
     """Another model with the same layers: what was measured for one holds for the other."""
+    also: tuple[str, ...] = ()
+    """Names in published tables of this model or of one with the same layers."""
     transformer: Transformer | None = None
     sample: Sample | None = None
     quality: dict[str, float] = {}

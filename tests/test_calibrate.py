@@ -17,6 +17,7 @@ from cpi_model.evaluate import evaluate, performance
 from cpi_model.inputs import resolve
 from cpi_model.scenario import Scenario
 from cpi_model.studies import calibrate
+from cpi_model.studies import runs as measured
 
 FACTS = catalog()
 ROW = {
@@ -27,8 +28,8 @@ ROW = {
 }  # fmt: skip
 
 
-def read(**changes: str) -> calibrate.Run:
-    run = calibrate.read_run(ROW | changes, FACTS)
+def read(**changes: str) -> measured.Run:
+    run = measured.read_run(ROW | changes, FACTS)
     assert not isinstance(run, str), run
     return run
 
@@ -66,7 +67,7 @@ def test_devices_that_are_really_there_stay() -> None:
     ],
 )
 def test_what_cannot_be_read_says_why(changes: dict[str, str], reason: str) -> None:
-    assert calibrate.read_run(ROW | changes, FACTS) == reason
+    assert measured.read_run(ROW | changes, FACTS) == reason
 
 
 def test_models_of_one_architecture_share_what_was_measured() -> None:
@@ -89,9 +90,9 @@ def made_up(path: Path) -> None:
                     "tensor_parallel": str(devices), "accelerators": str(devices),
                     "concurrency": str(concurrency), "input_tokens": str(tokens),
                 }  # fmt: skip
-                run = calibrate.read_run(row, FACTS)
+                run = measured.read_run(row, FACTS)
                 assert not isinstance(run, str)
-                x = calibrate.stack([run], coefficients())
+                x = measured.stack([run], coefficients())
                 x = replace(
                     x, fixed_factor=np.array([1.5]), sequence_factor=np.array([1.5]),
                     prompt_factor=np.array([0.8]),
@@ -109,7 +110,7 @@ def made_up(path: Path) -> None:
 
 def test_a_fit_finds_the_world_that_made_its_runs(tmp_path: Path) -> None:
     made_up(tmp_path / "runs.csv")
-    runs, left_out = calibrate.read_runs([tmp_path / "runs.csv"], FACTS)
+    runs, left_out = measured.read_runs([tmp_path / "runs.csv"], FACTS)
     assert len(runs) == 24 and not left_out
     fit = calibrate.Fit(runs, coefficients())
     third = np.arange(len(runs)) % 3 == 0
@@ -123,7 +124,7 @@ def test_a_fit_finds_the_world_that_made_its_runs(tmp_path: Path) -> None:
 
 def test_a_fit_is_the_same_every_time(tmp_path: Path) -> None:
     made_up(tmp_path / "runs.csv")
-    runs, _ = calibrate.read_runs([tmp_path / "runs.csv"], FACTS)
+    runs, _ = measured.read_runs([tmp_path / "runs.csv"], FACTS)
     rows = np.arange(len(runs))
     first, second = (calibrate.Fit(runs, coefficients()).run(rows) for _ in range(2))
     assert np.array_equal(first, second)

@@ -8,10 +8,9 @@ priors that decide where the data do not. Writes ``data/coefficients/fitted.toml
 
 from __future__ import annotations
 
-import csv
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import date
 from pathlib import Path
@@ -23,200 +22,16 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from scipy.special import expit
 
-from cpi_model.catalog import Catalog, catalog, data_folder
+from cpi_model.catalog import catalog, data_folder
 from cpi_model.coefficients import Coefficients, coefficients, pairing_names
 from cpi_model.evaluate import Performance, performance
-from cpi_model.inputs import (
-    UNQUANTISED_BYTES,
-    Choice,
-    Inputs,
-    arithmetic_on,
-    expert_arithmetic,
-    numbers,
-)
-from cpi_model.scenario import Scenario
-from cpi_model.schema import Accelerator
+from cpi_model.inputs import UNQUANTISED_BYTES, Inputs, expert_arithmetic
+from cpi_model.studies.runs import Run, read_runs, stack
 from cpi_model.units import MICROSECOND, MILLISECOND, Array
 
-SCHEMES = {
-    "fp32": "fp32", "tf32": "bf16", "fp16": "bf16", "bf16": "bf16", "fp8": "fp8", "int8": "int8",
-    "int4": "int4-awq", "nvfp4": "nvfp4", "fp4": "nvfp4", "mxfp4": "mxfp4",
-}  # fmt: skip
-"""Our scheme for a published precision."""
-DRAWN_LENGTH = 0.9
-"""Closed-loop runs draw each length evenly from 0.8 to 1.0 of the nominal one."""
-MLPERF_ITEMS = {"dlrm-v2": 270}
-"""User-item pairs in one MLPerf sample (100 to 700, mean about 270)."""
-MLPERF_TOKENS = {"bert-large": 180}
-"""Mean SQuAD length, an assumption: inputs are padded to 384 and engines drop the padding."""
-MEMORY_SHARE = 0.92
-"""Share of a device's memory that measured engines use."""
-LEAST_ROOM = 0.03
-"""Share of a device's memory that is left for the cache where weights nearly fill it."""
 ROW_FOLDS = 5
 GROUP_FOLDS = 12
 """Parts of the cross-validation by rows, and by whole (model, chip, engine) groups."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One measured run, with what the model needs to predict it."""
-
-    id: str
-    scenario: Scenario
-    choice: Choice
-    loop: str
-    nominal_output: float
-    accelerators: float
-    ttft: float
-    tpot: float
-    requests_per_s: float
-
-
-def _number(row: Mapping[str, str], name: str) -> float:
-    text = (row.get(name) or "").strip()
-    return float(text) if text else math.nan
-
-
-def read_runs(paths: Iterable[Path], facts: Catalog) -> tuple[list[Run], dict[str, int]]:
-    """Runs that can be predicted, and for the others how many were left out for which reason."""
-    runs: list[Run] = []
-    left_out: dict[str, int] = {}
-    for path in paths:
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                run = read_run(row, facts)
-                if isinstance(run, str):
-                    left_out[run] = left_out.get(run, 0) + 1
-                else:
-                    runs.append(run)
-    return runs, left_out
-
-
-def read_run(row: Mapping[str, str], facts: Catalog) -> Run | str:
-    """One row of a table of measured runs, or why it cannot be predicted."""
-    model = facts.models.get(row.get("model") or "")
-    if model is None:
-        return "model not in the catalog"
-    accelerator = facts.accelerators.get(row.get("hardware") or "")
-    if accelerator is None:
-        return "hardware not in the catalog"
-    scheme_id = SCHEMES.get(row.get("weight_precision", "") or "bf16")
-    if scheme_id is None:
-        return "precision not known"
-    if model.id.startswith("gpt-oss"):
-        scheme_id = "mxfp4-experts"
-    scheme = facts.schemes[scheme_id]
-    engine = facts.engines.get(row.get("engine", ""), next(iter(facts.engines.values())))
-    arithmetic = arithmetic_on(accelerator, scheme.arithmetic)
-    if arithmetic is None or accelerator.memory_bandwidth_gb_per_s is None:
-        return "speed of the hardware not known"
-    if accelerator.memory_gb is None and accelerator.kind != "cpu":
-        return "memory of the hardware not known"
-    loop = row.get("scenario") or "offline"
-    drawn = DRAWN_LENGTH if loop == "closed-loop" else 1.0
-    parallel = _parallel(row, accelerator)
-    in_flight = _number(row, "concurrency")
-    if math.isnan(in_flight):
-        in_flight = _number(row, "batch_size")
-    tokens_in, tokens_out = _number(row, "input_tokens"), _number(row, "output_tokens")
-    reference = model.sample.reference_tokens if model.sample else 0
-    if (row.get("id") or "").startswith("mlperf"):
-        tokens_in = MLPERF_TOKENS.get(model.id, tokens_in)
-    scenario = Scenario(
-        model=model.id,
-        accelerator=accelerator.id,
-        scheme=scheme_id,
-        kv_precision=_kv_precision(row, scheme_id, engine.id, accelerator),
-        engine=engine.id,
-        concurrency=int(min(max(in_flight if not math.isnan(in_flight) else 256, 1), 8192)),
-        input_tokens=max(
-            round(drawn * tokens_in) if not math.isnan(tokens_in) else reference or 512, 1
-        ),
-        output_tokens=max(round(drawn * tokens_out) if not math.isnan(tokens_out) else 1, 1),
-        items_per_request=MLPERF_ITEMS.get(model.id, 1),
-        device_price_usd_per_hour=1.0,
-        **parallel,
-    )
-    devices = float(scenario.tensor_parallel * scenario.pipeline_parallel * scenario.data_parallel)
-    if model.model_class != "llm":
-        devices = 1.0
-    choice = Choice(
-        model=model, accelerator=accelerator, scheme=scheme, engine=engine, instance=None,
-        price=None, arithmetic=arithmetic, devices_per_replica=devices, notes=(),
-    )  # fmt: skip
-    return Run(
-        id=row.get("id") or "", scenario=scenario, choice=choice, loop=loop,
-        nominal_output=tokens_out,
-        accelerators=_number(row, "accelerators"),
-        ttft=_number(row, "ttft_ms") * MILLISECOND,
-        tpot=_number(row, "tpot_ms") * MILLISECOND,
-        requests_per_s=_number(row, "requests_per_s"),
-    )  # fmt: skip
-
-
-def _parallel(row: Mapping[str, str], accelerator: Accelerator) -> dict[str, Any]:
-    """How the devices of a run share the work.
-
-    Tensor and expert parallelism of one model share the same devices. Some collections count
-    them twice: tensor x expert ways as that many devices, with the very figures of the run on as
-    many devices as there are tensor ways. Those runs are read as what they repeat.
-    """
-    ways = {
-        name: max(int(value), 1) if not math.isnan(value := _number(row, name)) else 1
-        for name in (
-            "tensor_parallel", "pipeline_parallel", "data_parallel", "expert_parallel",
-            "moe_tensor_parallel",
-        )
-    }  # fmt: skip
-    tensor, data, experts = (
-        ways["tensor_parallel"], ways["data_parallel"], ways["expert_parallel"]
-    )  # fmt: skip
-    split = ways.pop("moe_tensor_parallel")
-    beyond = tensor * data > accelerator.fast_domain_devices
-    if split == experts > 1 and split * experts == tensor * data and (beyond or data > 1):
-        if data > 1:
-            ways["data_parallel"] = data // experts
-        else:
-            ways["tensor_parallel"] = tensor // experts
-    elif data == tensor > 1 and experts == tensor * data:
-        ways["data_parallel"], ways["expert_parallel"] = 1, tensor
-    return ways
-
-
-def _kv_precision(
-    row: Mapping[str, str], scheme: str, engine: str, accelerator: Accelerator
-) -> Any:
-    published = {"fp8": "fp8", "int8": "int8", "bf16": "bf16", "fp16": "bf16"}.get(
-        row.get("kv_precision") or ""
-    )
-    if published:
-        return published
-    # With 8- and 4-bit weights TensorRT-LLM keeps an 8-bit cache unless told otherwise, and runs
-    # on chips with 4-bit arithmetic are published with one.
-    narrow = scheme in ("fp8", "nvfp4")
-    eight = engine == "tensorrt-llm" or "fp4" in accelerator.dense_tflops
-    return "fp8" if narrow and eight else "bf16"
-
-
-def stack(runs: list[Run], fitted: Coefficients) -> Inputs:
-    """Inputs of all runs as arrays."""
-    columns = [numbers(run.scenario, run.choice, fitted) for run in runs]
-    inputs = Inputs(**{
-        field.name: np.array([getattr(column, field.name) for column in columns])
-        for field in fields(Inputs)
-    })  # fmt: skip
-    return _with_room(inputs)
-
-
-def _with_room(x: Inputs) -> Inputs:
-    """What ran did fit: where the usual share leaves no room beside the weights, a little more."""
-    devices = x.tensor_parallel * x.pipeline_parallel
-    weights = (x.dense_bytes + x.embedding_bytes) / devices + x.expert_bytes / (
-        devices * x.data_parallel
-    )
-    needed = (weights + x.workspace_bytes) / x.memory_capacity + LEAST_ROOM
-    return replace(x, memory_share=np.maximum(np.maximum(x.memory_share, MEMORY_SHARE), needed))
 
 
 @dataclass(frozen=True)
@@ -265,16 +80,16 @@ KINDS = (
     Kind("host_us", "engines", "engine", 1500.0, 0.7),
     Kind("fixed", "pairings", "family", 1.0, 0.2),
     Kind("fixed", "pairings", "family_engine", 1.0, 0.2),
-    Kind("fixed", "pairings", "pairing", 1.0, 0.12),
-    Kind("fixed", "pairings", "pairing_scheme", 1.0, 0.1),
+    Kind("fixed", "pairings", "pairing", 1.0, 0.25),
+    Kind("fixed", "pairings", "pairing_scheme", 1.0, 0.25),
     Kind("sequence", "pairings", "family", 1.0, 0.2),
     Kind("sequence", "pairings", "family_engine", 1.0, 0.2),
-    Kind("sequence", "pairings", "pairing", 1.0, 0.12),
-    Kind("sequence", "pairings", "pairing_scheme", 1.0, 0.1),
-    Kind("prompt", "pairings", "pairing", 1.0, 0.1),
-    Kind("prompt", "pairings", "pairing_scheme", 1.0, 0.1),
-    Kind("ttft_step", "pairings", "pairing", 1.0, 0.3),
-    Kind("ttft_step", "pairings", "pairing_scheme", 1.0, 0.3),
+    Kind("sequence", "pairings", "pairing", 1.0, 0.25),
+    Kind("sequence", "pairings", "pairing_scheme", 1.0, 0.25),
+    Kind("prompt", "pairings", "pairing", 1.0, 0.2),
+    Kind("prompt", "pairings", "pairing_scheme", 1.0, 0.2),
+    Kind("ttft_step", "pairings", "pairing", 1.0, 0.6),
+    Kind("ttft_step", "pairings", "pairing_scheme", 1.0, 0.6),
 )
 FIRST_TOKEN = {"ttft_prefill", "ttft_burst", "ttft_queue", "ttft_step", "ttft_start_ms", "host_us"}
 """What moves the time to first token alone, or nearly."""
@@ -344,6 +159,7 @@ class Design:
 
     def outward(self, kind: Kind, free: Array) -> Array:
         """From free numbers of the optimiser (0 at the prior) to coefficients."""
+        free = np.clip(free, -FARTHEST, FARTHEST)
         if kind.is_share:
             outcome: Array = expit(math.log(kind.prior / (1.0 - kind.prior)) + free)
             return outcome
@@ -405,10 +221,21 @@ class Measured:
             }
 
 
+FARTHEST = 5.0
+"""Farthest that a coefficient may go from its prior (ln)."""
+PRIOR_WEIGHT = 0.3
+"""Weight of the priors against one run: its noise (ln), and more because the runs of one group err
+together."""
 WEIGHTS = {"ttft": 0.35, "tpot": 1.0, "throughput": 0.7}
-FIRST_TOKEN_LIFT = 0.1
-"""Times to first token are skewed, and the mean is asked for: predicted so much (ln) above the
-middle of the measured ones."""
+ENGINE_LIFT, PAIRING_LIFT = 0.15, 0.08
+"""Times to first token are skewed, and the mean is asked for, which lies above the middle by half
+the variance (ln): of unlike pairings for an engine, of like runs for a pairing."""
+
+
+def _robust(errors: Array, scale: float) -> Array:
+    """Errors whose squares are Cauchy's loss: those far beyond the scale hardly pull any more."""
+    squashed: Array = np.sign(errors) * scale * np.sqrt(np.log1p((errors / scale) ** 2))
+    return squashed
 
 
 def _rows_of(inputs: Inputs, rows: NDArray[np.intp]) -> Inputs:
@@ -437,14 +264,21 @@ class Fit:
         free = np.zeros(design.size)
         general = design.where(lambda kind: kind.table != "pairings")
         free = self._move(free, rows, general, WEIGHTS, 0.25, 0.15, 30)
-        speed = design.where(lambda kind: kind.table == "pairings" and kind.name != "ttft_step")
-        free = self._move(free, rows, speed, WEIGHTS, 0.125, 0.12, 15)
-        first = design.where(lambda kind: kind.name in FIRST_TOKEN)
-        return self._move(free, rows, first, {"ttft": 1.0}, 0.125, 0.3, 20)
+        # Models and engines at large: an odd collection of runs must not move them.
+        wide = design.where(lambda kind: kind.level in ("family", "family_engine"))
+        free = self._move(free, rows, wide, WEIGHTS, 0.125, 0.12, 15)
+        first = design.where(lambda kind: kind.name in FIRST_TOKEN and kind.table == "engines")
+        free = self._move(free, rows, first, {"ttft": 1.0}, 0.125, 0.3, 20, ENGINE_LIFT)
+        # What is odd is so for its own pairing, where runs agree on it.
+        own = ("pairing", "pairing_scheme")
+        narrow = design.where(lambda kind: kind.level in own and kind.name != "ttft_step")
+        free = self._move(free, rows, narrow, WEIGHTS, 0.125, 0.6, 25)
+        first = design.where(lambda kind: kind.level in own and kind.name == "ttft_step")
+        return self._move(free, rows, first, {"ttft": 1.0}, 0.125, 0.3, 20, PAIRING_LIFT)
 
     def _move(
         self, free: Array, rows: NDArray[np.intp], moving: Array, weights: Mapping[str, float],
-        evenness: float, scale: float, steps: int,
+        evenness: float, scale: float, steps: int, lift: float = 0.0,
     ) -> Array:  # fmt: skip
         """Least squares over the coefficients that move, robust against outliers.
 
@@ -455,7 +289,7 @@ class Fit:
         each = np.sqrt(design.group_size[rows] ** -evenness)
         each = each / math.sqrt(float(np.mean(each**2)))
         place = np.cumsum(moving) - 1
-        lift = {"ttft": FIRST_TOKEN_LIFT if tuple(weights) == ("ttft",) else 0.0}
+        prior = PRIOR_WEIGHT / design.sd[moving]
 
         def whole(part: Array) -> Array:
             everything = free.copy()
@@ -466,33 +300,31 @@ class Fit:
             speed = performance(design.inputs(basis, whole(part), rows))
             found = self.measured.errors(speed, rows)
             return np.concatenate([
-                each * weight * np.nan_to_num(found[name] - lift.get(name, 0.0))
+                each * weight * np.nan_to_num(found[name] - lift)
                 for name, weight in weights.items()
             ])  # fmt: skip
 
         def residuals(part: Array) -> Array:
-            return np.concatenate([measured(part), part / design.sd[moving]])
+            return np.concatenate([_robust(measured(part), scale), prior * part])
 
         def slopes(part: Array) -> Array:
             # All owners of a kind are moved at once: each run has one of them.
-            base, step = measured(part), 1e-5
+            base, step = _robust(measured(part), scale), 1e-5
             outcome = np.zeros((len(base) + len(part), len(part)))
             for first, index, owners in zip(design.first, design.index, design.owners, strict=True):
                 if not moving[first]:
                     continue
                 trial = part.copy()
                 trial[place[first] : place[first] + len(owners)] += step
-                change = (measured(trial) - base) / step
+                change = (_robust(measured(trial), scale) - base) / step
                 columns = place[first + index[rows]]
                 for block in range(len(weights)):
                     lines = block * count + np.arange(count)
                     outcome[lines, columns] = change[lines]
-            outcome[len(base) + np.arange(len(part)), np.arange(len(part))] = 1 / design.sd[moving]
+            outcome[len(base) + np.arange(len(part)), np.arange(len(part))] = prior
             return outcome
 
-        solution = least_squares(
-            residuals, free[moving], jac=slopes, loss="cauchy", f_scale=scale, max_nfev=steps
-        )
+        solution = least_squares(residuals, free[moving], jac=slopes, max_nfev=steps)
         return whole(solution.x)
 
     def cross_validate(self, groups: bool, seed: int = 0) -> dict[str, Array]:

@@ -1,0 +1,277 @@
+"""Measured runs as scenarios: what a table of runs says, in the terms of this package."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from cpi_model.catalog import Catalog
+from cpi_model.coefficients import Coefficients
+from cpi_model.inputs import Choice, Inputs, arithmetic_on, numbers
+from cpi_model.scenario import Scenario
+from cpi_model.schema import Accelerator, Engine, Model
+from cpi_model.units import MILLISECOND
+
+SCHEMES = {
+    "fp32": "fp32", "tf32": "bf16", "fp16": "bf16", "bf16": "bf16", "fp8": "fp8", "int8": "int8",
+    "int4": "int4-awq", "nvfp4": "nvfp4", "fp4": "nvfp4", "mxfp4": "mxfp4",
+}  # fmt: skip
+"""Our scheme for a published precision."""
+DRAWN_LENGTH = 0.9
+"""Closed-loop runs draw each length evenly from 0.8 to 1.0 of the nominal one."""
+MLPERF_ITEMS = {"dlrm-v2": 270}
+"""User-item pairs in one MLPerf sample (100 to 700, mean about 270)."""
+MLPERF_TOKENS = {"bert-large": 180}
+"""Mean SQuAD length, an assumption: inputs are padded to 384 and engines drop the padding."""
+MEMORY_SHARE = 0.92
+"""Share of a device's memory that measured engines use."""
+LEAST_ROOM = 0.03
+"""Share of a device's memory that is left for the cache where weights nearly fill it."""
+ENGINES = (
+    ("tensorrt-llm", "tensorrt-llm"), ("nim", "tensorrt-llm"), ("vllm", "vllm"),
+    ("sglang", "sglang"), ("tensorrt", "tensorrt"), ("onnx", "onnxruntime"),
+    ("openvino", "openvino"), ("pytorch", "pytorch"), ("torch", "pytorch"), ("neuron", "neuron"),
+    ("llama.cpp", "llama.cpp"),
+)  # fmt: skip
+"""Our engine for a word in a published name; the first that is found counts."""
+MOST_IN_FLIGHT = 8192
+
+
+@dataclass(frozen=True)
+class Run:
+    """One measured run, with what the model needs to predict it."""
+
+    id: str
+    scenario: Scenario
+    choice: Choice
+    loop: str
+    nominal_output: float
+    accelerators: float
+    ttft: float
+    tpot: float
+    requests_per_s: float
+    output_tokens_per_s: float
+    latency: float
+    """Mean, or the median where no mean is given. [s]"""
+    cost_per_million: float
+    """USD, as published."""
+    price: float
+    """USD per hour of the system, as published; NaN where it is not."""
+    batch: float
+    """Of a static batch, or the largest of the engine; NaN where not given."""
+    replicas: float
+    """Copies of the model in the system."""
+    tensor_parallel_given: bool
+
+
+def _number(row: Mapping[str, str], name: str) -> float:
+    text = (row.get(name) or "").strip()
+    try:
+        return float(text) if text else math.nan
+    except ValueError:
+        raise UnreadableRow(f"{name} is not a number") from None
+
+
+class UnreadableRow(ValueError):
+    """A row with a cell that cannot be read."""
+
+
+def read_runs(paths: Iterable[Path], facts: Catalog) -> tuple[list[Run], dict[str, int]]:
+    """Runs that can be predicted, and for the others how many were left out for which reason."""
+    runs: list[Run] = []
+    left_out: dict[str, int] = {}
+    for path in paths:
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                run = read_run(row, facts)
+                if isinstance(run, str):
+                    left_out[run] = left_out.get(run, 0) + 1
+                else:
+                    runs.append(run)
+    return runs, left_out
+
+
+def read_run(row: Mapping[str, str], facts: Catalog) -> Run | str:
+    """One row of a table of measured runs, or why it cannot be predicted."""
+    try:
+        return _read_run(row, facts)
+    except UnreadableRow as problem:
+        return str(problem)
+    except ValidationError as problem:
+        fields = ", ".join(str(error["loc"][0]) for error in problem.errors() if error["loc"])
+        return f"outside what the model takes: {fields}"
+
+
+def _read_run(row: Mapping[str, str], facts: Catalog) -> Run | str:
+    model = facts.models.get(row.get("model") or "") or _renamed(row.get("model") or "", facts)
+    if model is None:
+        return "model not in the catalog"
+    accelerator = facts.accelerators.get(row.get("hardware") or "")
+    if accelerator is None:
+        return "hardware not in the catalog"
+    published = (row.get("weight_precision") or "bf16").rsplit(":", 1)[-1].strip("? ").lower()
+    scheme_id = SCHEMES.get(published)
+    if scheme_id is None:
+        return "precision not known"
+    if model.id.startswith("gpt-oss"):
+        scheme_id = "mxfp4-experts"
+    scheme = facts.schemes[scheme_id]
+    engine = _engine(row.get("engine") or "", model, facts)
+    arithmetic = arithmetic_on(accelerator, scheme.arithmetic)
+    if arithmetic is None or accelerator.memory_bandwidth_gb_per_s is None:
+        return "speed of the hardware not known"
+    if accelerator.memory_gb is None and accelerator.kind != "cpu":
+        return "memory of the hardware not known"
+    loop = row.get("scenario") or "offline"
+    drawn = DRAWN_LENGTH if loop == "closed-loop" else 1.0
+    parallel = _parallel(row, accelerator)
+    in_flight = _number(row, "concurrency")
+    if math.isnan(in_flight):
+        in_flight = _number(row, "batch_size")
+    tokens_in, tokens_out = _number(row, "input_tokens"), _number(row, "output_tokens")
+    reference = model.sample.reference_tokens if model.sample else 0
+    if (row.get("id") or "").startswith("mlperf"):
+        tokens_in = MLPERF_TOKENS.get(model.id, tokens_in)
+    scenario = Scenario(
+        model=model.id,
+        accelerator=accelerator.id,
+        scheme=scheme_id,
+        kv_precision=_kv_precision(row, scheme_id, engine.id, accelerator),
+        engine=engine.id,
+        concurrency=int(
+            min(max(in_flight if not math.isnan(in_flight) else 256, 1), MOST_IN_FLIGHT)
+        ),
+        input_tokens=max(
+            round(drawn * tokens_in) if not math.isnan(tokens_in) else reference or 512, 1
+        ),
+        output_tokens=max(round(drawn * tokens_out) if not math.isnan(tokens_out) else 1, 1),
+        items_per_request=MLPERF_ITEMS.get(model.id, 1),
+        device_price_usd_per_hour=1.0,
+        **parallel,
+    )
+    devices = float(scenario.tensor_parallel * scenario.pipeline_parallel * scenario.data_parallel)
+    if model.model_class != "llm":
+        devices = 1.0
+    accelerators = _number(row, "accelerators")
+    ways = _number(row, "tensor_parallel")
+    # Double counted devices are no copies of the model.
+    counted_twice = ways > scenario.tensor_parallel or (
+        _number(row, "data_parallel") > scenario.data_parallel
+    )
+    alone = math.isnan(accelerators) or counted_twice
+    mean, middle = _number(row, "latency_mean_ms"), _number(row, "latency_p50_ms")
+    choice = Choice(
+        model=model, accelerator=accelerator, scheme=scheme, engine=engine, instance=None,
+        price=None, arithmetic=arithmetic, devices_per_replica=devices, notes=(),
+    )  # fmt: skip
+    return Run(
+        id=row.get("id") or "", scenario=scenario, choice=choice, loop=loop,
+        nominal_output=tokens_out,
+        accelerators=_number(row, "accelerators"),
+        ttft=_number(row, "ttft_ms") * MILLISECOND,
+        tpot=_number(row, "tpot_ms") * MILLISECOND,
+        requests_per_s=_number(row, "requests_per_s"),
+        output_tokens_per_s=_number(row, "output_tokens_per_s"),
+        latency=(middle if math.isnan(mean) else mean) * MILLISECOND,
+        cost_per_million=_number(row, "cost_per_1m_inferences_usd"),
+        price=_published_price(row.get("notes") or ""),
+        batch=_number(row, "batch_size"),
+        replicas=1.0 if alone else max(math.floor(accelerators / devices), 1.0),
+        tensor_parallel_given=not math.isnan(ways),
+    )  # fmt: skip
+
+
+def _renamed(name: str, facts: Catalog) -> Model | None:
+    """A model of the catalog that a published table calls otherwise."""
+    return next((model for model in facts.models.values() if name in model.also), None)
+
+
+def _engine(name: str, model: Model, facts: Catalog) -> Engine:
+    """The engine of a published name, else the first that serves the class of models."""
+    if name in facts.engines:
+        return facts.engines[name]
+    lower = name.lower()
+    for word, id in ENGINES:
+        if word in lower and id in facts.engines:
+            return facts.engines[id]
+    return next(
+        engine for engine in facts.engines.values() if model.model_class in engine.model_classes
+    )
+
+
+def _published_price(notes: str) -> float:
+    """USD per hour behind a published cost: ``*0.228/3600`` or ``price 23.92 USD/h``."""
+    found = re.search(r"\*\s*([0-9.]+)\s*/\s*3600|price ([0-9.]+) USD/h", notes)
+    return float(found[1] or found[2]) if found else math.nan
+
+
+def _parallel(row: Mapping[str, str], accelerator: Accelerator) -> dict[str, Any]:
+    """How the devices of a run share the work.
+
+    Tensor and expert parallelism of one model share the same devices. Some collections count
+    them twice: tensor x expert ways as that many devices, with the very figures of the run on as
+    many devices as there are tensor ways. Those runs are read as what they repeat.
+    """
+    ways = {
+        name: max(int(value), 1) if not math.isnan(value := _number(row, name)) else 1
+        for name in (
+            "tensor_parallel", "pipeline_parallel", "data_parallel", "expert_parallel",
+            "moe_tensor_parallel",
+        )
+    }  # fmt: skip
+    tensor, data, experts = (
+        ways["tensor_parallel"], ways["data_parallel"], ways["expert_parallel"]
+    )  # fmt: skip
+    split = ways.pop("moe_tensor_parallel")
+    beyond = tensor * data > accelerator.fast_domain_devices
+    if split == experts > 1 and split * experts == tensor * data and (beyond or data > 1):
+        if data > 1:
+            ways["data_parallel"] = data // experts
+        else:
+            ways["tensor_parallel"] = tensor // experts
+    elif data == tensor > 1 and experts == tensor * data:
+        ways["data_parallel"], ways["expert_parallel"] = 1, tensor
+    return ways
+
+
+def _kv_precision(
+    row: Mapping[str, str], scheme: str, engine: str, accelerator: Accelerator
+) -> Any:
+    published = {"fp8": "fp8", "int8": "int8", "bf16": "bf16", "fp16": "bf16"}.get(
+        row.get("kv_precision") or ""
+    )
+    if published:
+        return published
+    # With 8- and 4-bit weights TensorRT-LLM keeps an 8-bit cache unless told otherwise, and runs
+    # on chips with 4-bit arithmetic are published with one.
+    narrow = scheme in ("fp8", "nvfp4")
+    eight = engine == "tensorrt-llm" or "fp4" in accelerator.dense_tflops
+    return "fp8" if narrow and eight else "bf16"
+
+
+def stack(runs: list[Run], fitted: Coefficients) -> Inputs:
+    """Inputs of all runs as arrays."""
+    columns = [numbers(run.scenario, run.choice, fitted) for run in runs]
+    inputs = Inputs(**{
+        field.name: np.array([getattr(column, field.name) for column in columns])
+        for field in fields(Inputs)
+    })  # fmt: skip
+    return _with_room(inputs)
+
+
+def _with_room(x: Inputs) -> Inputs:
+    """What ran did fit: where the usual share leaves no room beside the weights, a little more."""
+    devices = x.tensor_parallel * x.pipeline_parallel
+    weights = (x.dense_bytes + x.embedding_bytes) / devices + x.expert_bytes / (
+        devices * x.data_parallel
+    )
+    needed = (weights + x.workspace_bytes) / x.memory_capacity + LEAST_ROOM
+    return replace(x, memory_share=np.maximum(np.maximum(x.memory_share, MEMORY_SHARE), needed))

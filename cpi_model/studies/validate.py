@@ -1,0 +1,453 @@
+"""Predictions for measured runs, and how far off they are."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cpi_model.catalog import Catalog
+from cpi_model.coefficients import Coefficients, coefficients
+from cpi_model.evaluate import Performance, performance
+from cpi_model.formulas import batching
+from cpi_model.inputs import Inputs
+from cpi_model.studies.runs import Run, read_run, stack
+from cpi_model.units import HOUR, MILLION, MILLISECOND, Array
+
+NEEDED = ("model", "hardware", "scenario")
+"""Columns without which no row can be predicted."""
+PREDICTED = (
+    "predicted_requests_per_s", "predicted_output_tokens_per_s", "predicted_ttft_ms",
+    "predicted_tpot_ms", "predicted_latency_mean_ms", "predicted_cost_per_1m_inferences_usd",
+)  # fmt: skip
+LIMITS_MS: dict[str, tuple[float, float, float]] = {
+    "llama-2-70b": (2000, 200, math.inf), "llama-3.1-405b": (6000, 175, math.inf),
+    "llama-3.1-8b": (2000, 100, math.inf), "mixtral-8x7b-v0.1": (2000, 200, math.inf),
+    "deepseek-r1": (2000, 80, math.inf), "gpt-j-6b": (math.inf, math.inf, 20_000),
+    "resnet50-v1.5": (math.inf, math.inf, 15), "retinanet-resnext50": (math.inf, math.inf, 100),
+    "bert-large": (math.inf, math.inf, 130), "dlrm-v2": (math.inf, math.inf, 60),
+    "sdxl-1.0": (math.inf, math.inf, 20_000),
+}  # fmt: skip
+"""99th percentiles that MLPerf allows in its server scenario: first token, per token, whole."""
+INTERACTIVE_MS: dict[str, tuple[float, float, float]] = {
+    "llama-2-70b": (450, 40, math.inf), "llama-3.1-405b": (4500, 80, math.inf),
+    "llama-3.1-8b": (500, 30, math.inf),
+}  # fmt: skip
+Z_99 = 2.3263478740408408
+"""99th percentile of the standard normal distribution."""
+GRID = np.unique(np.round(2.0 ** np.arange(0.0, 12.25, 0.25)))
+"""Requests in flight among which the best, or the most within a limit, is looked for."""
+DEVICES = (1, 2, 4, 8, 16)
+"""Tensor parallelism that is tried where a row names none."""
+MULTISTREAM = 8.0
+"""Samples that arrive together in MLPerf's multistream scenario."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says about one row; NaN where it says nothing."""
+
+    id: str
+    model_class: str
+    scenario: str
+    requests_per_s: float = math.nan
+    output_tokens_per_s: float = math.nan
+    ttft: float = math.nan
+    tpot: float = math.nan
+    latency: float = math.nan
+    cost_per_million: float = math.nan
+    reason: str = ""
+    """Why there is no prediction; empty where there is one."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Errors of the rows of one class and scenario: |measured/predicted - 1|."""
+
+    model_class: str
+    scenario: str
+    measure: str
+    rows: int
+    answered: int
+    median: float
+    mean: float
+    p90: float
+
+
+@dataclass(frozen=True)
+class Validation:
+    """All predictions of a table, the errors, and why rows have none."""
+
+    predictions: list[Prediction]
+    summaries: list[Summary]
+    reasons: dict[str, int]
+    inside: dict[str, float]
+    """Share of the runs of language models inside P10 to P90 of left-out runs, by measure."""
+
+
+class UnusableTable(ValueError):
+    """A file that is no table of measured runs; the message says what is missing."""
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Rows of a table of measured runs.
+
+    Raises
+    ------
+    UnusableTable
+        If the file cannot be read, is no CSV or lacks a column that every row needs.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            header = reader.fieldnames or []
+            if missing := [name for name in NEEDED if name not in header]:
+                raise UnusableTable(
+                    f"{path.name} has no column {', '.join(missing)}; a table of measured runs "
+                    f"needs {', '.join(NEEDED)}."
+                )
+            return [{name: row[name] or "" for name in header} for row in reader]
+    except OSError as problem:
+        raise UnusableTable(f"{path} cannot be read: {problem.strerror}.") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise UnusableTable(f"{path.name} is not a CSV file in UTF-8.") from None
+
+
+def validate(
+    rows: Iterable[Mapping[str, str]], facts: Catalog, fitted: Coefficients | None = None
+) -> Validation:
+    """Predict every row that can be predicted and compare with what was measured."""
+    table = list(rows)
+    fitted = fitted or coefficients()
+    read = [read_run(row, facts) for row in table]
+    runs = [run for run in read if isinstance(run, Run)]
+    predicted = iter(predict(runs, fitted))
+    predictions = [
+        next(predicted) if isinstance(run, Run) else Prediction(
+            row.get("id") or "", row.get("model_class") or "unknown",
+            row.get("scenario") or "unknown", reason=run,
+        )
+        for row, run in zip(table, read, strict=True)
+    ]  # fmt: skip
+    reasons: dict[str, int] = {}
+    for prediction in predictions:
+        if prediction.reason:
+            reasons[prediction.reason] = reasons.get(prediction.reason, 0) + 1
+    counts: dict[tuple[str, str], int] = {}
+    for prediction in predictions:
+        key = (prediction.model_class, prediction.scenario)
+        counts[key] = counts.get(key, 0) + 1
+    pairs = [
+        (prediction, run)
+        for prediction, run in zip(predictions, read, strict=True)
+        if isinstance(run, Run) and not prediction.reason
+    ]
+    return Validation(predictions, _summaries(pairs, counts), reasons, _inside(pairs, fitted))
+
+
+MEASURES = {
+    "throughput": ("requests_per_s", "requests_per_s"),
+    "tokens": ("output_tokens_per_s", "output_tokens_per_s"),
+    "tpot": ("tpot", "tpot"),
+    "ttft": ("ttft", "ttft"),
+    "latency": ("latency", "latency"),
+    "cost": ("cost_per_million", "cost_per_million"),
+}
+
+
+def _ratios(pairs: Iterable[tuple[Prediction, Run]], measure: str) -> Array:
+    """Measured over predicted, where both are known."""
+    of_prediction, of_run = MEASURES[measure]
+    found = [(getattr(p, of_prediction), getattr(r, of_run)) for p, r in pairs]
+    ratios = np.array([
+        measured / predicted
+        for predicted, measured in found
+        if predicted > 0 and measured > 0
+    ])  # fmt: skip
+    return ratios
+
+
+def _summaries(
+    pairs: list[tuple[Prediction, Run]], counts: Mapping[tuple[str, str], int]
+) -> list[Summary]:
+    found = []
+    for (model_class, scenario), rows in sorted(counts.items()):
+        here = [(p, r) for p, r in pairs if (p.model_class, p.scenario) == (model_class, scenario)]
+        # Requests and tokens of a run measure the same; tokens count where requests are not given.
+        whole = [(p, r) for p, r in here if not math.isnan(r.requests_per_s)]
+        tokens = [(p, r) for p, r in here if math.isnan(r.requests_per_s)]
+        for measure in ("throughput", "tpot", "ttft", "latency", "cost"):
+            if measure == "throughput":
+                ratios = np.concatenate([_ratios(whole, measure), _ratios(tokens, "tokens")])
+            else:
+                ratios = _ratios(here, measure)
+            if len(ratios):
+                errors = np.abs(ratios - 1.0)
+                found.append(
+                    Summary(
+                        model_class, scenario, measure, rows, len(here),
+                        float(np.median(errors)), float(np.mean(errors)),
+                        float(np.percentile(errors, 90)),
+                    )
+                )  # fmt: skip
+        if not here:
+            found.append(
+                Summary(model_class, scenario, "none", rows, 0, math.nan, math.nan, math.nan)
+            )
+    return found
+
+
+def _inside(pairs: list[tuple[Prediction, Run]], fitted: Coefficients) -> dict[str, float]:
+    """Share of closed-loop runs of language models that lie in the band of their pairing."""
+    inside: dict[str, list[bool]] = {"throughput": [], "tpot": [], "ttft": []}
+    for prediction, run in pairs:
+        if prediction.model_class != "llm" or prediction.scenario != "closed-loop":
+            continue
+        choice = run.choice
+        pairing = fitted.pairing(
+            choice.model, choice.accelerator, choice.engine.id, choice.scheme.id
+        )
+        for measure, found in inside.items():
+            band = fitted.spread("llm", measure, pairing)
+            ratio = _ratios([(prediction, run)], measure)
+            if band is not None and len(ratio):
+                found.append(band.p10_ratio <= float(ratio[0]) <= band.p90_ratio)
+    return {measure: float(np.mean(found)) for measure, found in inside.items() if found}
+
+
+def predict(runs: list[Run], fitted: Coefficients) -> list[Prediction]:
+    """Predictions of runs, in their order."""
+    found: dict[int, Prediction] = {}
+    ways = {
+        "closed": _closed_loop, "static": _static_batch, "best": _best, "none": _no_way,
+    }  # fmt: skip
+    chosen: dict[str, list[int]] = {}
+    for index, run in enumerate(runs):
+        chosen.setdefault(_way(run), []).append(index)
+    for way, indices in chosen.items():
+        some = [runs[index] for index in indices]
+        for index, prediction in zip(indices, ways[way](some, fitted), strict=True):
+            found[index] = prediction
+    return [found[index] for index in range(len(runs))]
+
+
+def _way(run: Run) -> str:
+    if run.loop == "closed-loop":
+        return "closed"
+    if run.loop in ("static-batch", "singlestream", "multistream", "realtime-min-latency"):
+        return "static"
+    # Tables of samples state the batch at which their best was reached.
+    if run.loop == "offline" and not run.id.startswith("mlperf") and not math.isnan(run.batch):
+        return "static"
+    return "best" if run.loop in ("offline", "server", "interactive") else "none"
+
+
+def _no_way(runs: list[Run], fitted: Coefficients) -> list[Prediction]:
+    del fitted
+    return [
+        Prediction(
+            run.id, run.choice.model.model_class, run.loop,
+            reason=f"no prediction for the scenario {run.loop}",
+        )
+        for run in runs
+    ]  # fmt: skip
+
+
+def _cost(run: Run, requests_per_s: float) -> float:
+    """USD per million inferences at the price behind the published cost."""
+    if not requests_per_s > 0:
+        return math.nan
+    return run.price / HOUR / requests_per_s * MILLION
+
+
+def _of(run: Run, speed: Mapping[str, float]) -> Prediction:
+    requests = speed["requests_per_s"]
+    if not math.isfinite(requests):
+        return Prediction(
+            run.id, run.choice.model.model_class, run.loop, reason="does not fit in memory"
+        )
+    tokens = run.choice.model.model_class == "llm"
+    return Prediction(
+        run.id, run.choice.model.model_class, run.loop,
+        requests_per_s=requests,
+        output_tokens_per_s=requests * run.nominal_output if tokens else math.nan,
+        ttft=speed["ttft"] if tokens else math.nan,
+        tpot=speed["tpot"] if tokens else math.nan,
+        latency=speed["latency"],
+        cost_per_million=_cost(run, requests),
+    )  # fmt: skip
+
+
+def _columns(speed: Performance) -> dict[str, Array]:
+    return {field.name: np.asarray(getattr(speed, field.name)) for field in fields(speed)}
+
+
+def _closed_loop(runs: list[Run], fitted: Coefficients) -> list[Prediction]:
+    """That many requests in flight, over all copies of the model."""
+    x = stack(runs, fitted)
+    copies = np.array([run.replicas for run in runs])
+    x = replace(x, concurrency=np.maximum(x.concurrency / copies, 1.0))
+    speed = _columns(performance(x))
+    nominal = np.array([run.nominal_output for run in runs])
+    tokens = np.asarray(x.is_llm) == 1
+    whole = np.where(
+        tokens & ~np.isnan(nominal),
+        speed["ttft"] + (nominal - 1.0) * np.nan_to_num(speed["tpot"]),
+        speed["latency_mean"],
+    )
+    requests = copies * np.asarray(x.concurrency) / whole
+    return [
+        _of(run, {
+            "requests_per_s": float(requests[i]), "ttft": float(speed["ttft"][i]),
+            "tpot": float(speed["tpot"][i]), "latency": float(whole[i]),
+        })
+        for i, run in enumerate(runs)
+    ]  # fmt: skip
+
+
+def _static_batch(runs: list[Run], fitted: Coefficients) -> list[Prediction]:
+    """One batch from its first to its last token; no request waits for another batch."""
+    x = stack(runs, fitted)
+    batch = np.array([
+        1.0 if run.loop == "singlestream"
+        else MULTISTREAM if run.loop == "multistream"
+        else run.batch if not math.isnan(run.batch) else float(run.scenario.concurrency)
+        for run in runs
+    ])  # fmt: skip
+    x = replace(x, concurrency=batch)
+    speed = _columns(performance(x))
+    beside = np.maximum(batch / np.asarray(x.data_parallel), 1.0)
+    decoded = np.maximum(np.asarray(x.output_tokens) - 1.0, 0.0)
+    tokens = np.asarray(x.is_llm) == 1
+    # The prompts of a batch are one long pass, whose fixed part is paid once.
+    once = np.asarray(x.fixed_factor) * (
+        np.asarray(x.layers) * np.asarray(x.layer_overhead) + np.asarray(x.step_overhead)
+    )
+    prompt = np.maximum(speed["prefill_time"] - once, 0.0)
+    ttft = np.where(tokens, prompt * beside + once, speed["decode_step_time"])
+    tpot = np.where(tokens, speed["decode_step_time"], np.nan)
+    latency = np.where(
+        tokens, ttft + decoded * speed["decode_step_time"], speed["decode_step_time"]
+    )
+    copies = np.array([run.replicas for run in runs])
+    requests = copies * batch / latency
+    return [
+        _of(run, {
+            "requests_per_s": float(requests[i]), "ttft": float(ttft[i]), "tpot": float(tpot[i]),
+            "latency": float(latency[i]),
+        })
+        for i, run in enumerate(runs)
+    ]  # fmt: skip
+
+
+def _best(runs: list[Run], fitted: Coefficients) -> list[Prediction]:
+    """The most throughput that memory and the limits of the scenario allow."""
+    found: list[dict[str, float]] = [
+        {"requests_per_s": math.nan, "ttft": math.nan, "tpot": math.nan, "latency": math.nan}
+        for _ in runs
+    ]
+    for devices in DEVICES:
+        tried = [(i, _on(run, devices)) for i, run in enumerate(runs) if _may_use(run, devices)]
+        if tried:
+            _try(tried, found, fitted)
+    return [_of(run, speed) for run, speed in zip(runs, found, strict=True)]
+
+
+def _may_use(run: Run, devices: int) -> bool:
+    """Whether a run may have used so many devices for each copy of the model."""
+    if run.choice.model.model_class != "llm" or run.tensor_parallel_given:
+        return devices == 1
+    return devices <= max(run.accelerators, 1.0)
+
+
+def _on(run: Run, devices: int) -> Run:
+    if run.choice.model.model_class != "llm" or run.tensor_parallel_given:
+        return run
+    scenario = run.scenario.model_copy(update={"tensor_parallel": devices})
+    choice = replace(run.choice, devices_per_replica=float(devices))
+    copies = max(math.floor(run.accelerators / devices), 1.0)
+    return replace(run, scenario=scenario, choice=choice, replicas=copies)
+
+
+def _try(tried: list[tuple[int, Run]], found: list[dict[str, float]], fitted: Coefficients) -> None:
+    """Keep what beats the best so far."""
+    runs = [run for _, run in tried]
+    x = stack(runs, fitted)
+    wide = Inputs(**{
+        field.name: getattr(x, field.name)[:, None] for field in fields(Inputs)
+    })  # fmt: skip
+    wide = replace(wide, concurrency=GRID[None, :])
+    speed = _columns(performance(wide))
+    full = speed["running"] < GRID[None, :]
+    first, each, whole = (np.array([_limits(run)[k] for run in runs])[:, None] for k in range(3))
+    sd_first, sd = np.asarray(wide.ttft_log_sd), np.asarray(wide.latency_log_sd)
+    ttft = batching.log_normal_quantile(speed["ttft"], sd_first, Z_99)
+    tpot = batching.log_normal_quantile(np.nan_to_num(speed["tpot"]), sd, Z_99)
+    latency = batching.log_normal_quantile(speed["latency_mean"], sd, Z_99)
+    allowed = (ttft <= first) & (tpot <= each) & (latency <= whole) & ~full
+    allowed &= speed["obstacles"] == 0
+    unlimited = np.isinf(first) & np.isinf(each) & np.isinf(whole)
+    # Where even one request is too slow for a limit, one request is what there is.
+    allowed[:, 0] |= ~allowed.any(axis=1) & ~unlimited[:, 0]
+    throughput = np.where(allowed, speed["throughput"], -np.inf)
+    best = np.argmax(throughput, axis=1)
+    for row, (index, run) in enumerate(tried):
+        column = best[row]
+        requests = float(throughput[row, column]) * run.replicas
+        if math.isfinite(requests) and not requests <= found[index]["requests_per_s"]:
+            found[index] = {
+                "requests_per_s": requests,
+                "ttft": float(speed["ttft"][row, column]),
+                "tpot": float(speed["tpot"][row, column]),
+                "latency": float(speed["latency_mean"][row, column]),
+            }
+
+
+def _limits(run: Run) -> tuple[float, float, float]:
+    """99th percentiles of first token, token and whole request that a run had to keep. [s]"""
+    table = {"server": LIMITS_MS, "interactive": INTERACTIVE_MS}.get(run.loop, {})
+    first, each, whole = table.get(run.choice.model.id, (math.inf, math.inf, math.inf))
+    return first * MILLISECOND, each * MILLISECOND, whole * MILLISECOND
+
+
+def records(predictions: Iterable[Prediction]) -> list[dict[str, Any]]:
+    """Rows of the file of predictions: milliseconds, blank where there is none."""
+
+    def cell(value: float, scale: float = 1.0) -> str:
+        return f"{value / scale:.6g}" if math.isfinite(value) else ""
+
+    return [
+        {
+            "id": each.id,
+            "predicted_requests_per_s": cell(each.requests_per_s),
+            "predicted_output_tokens_per_s": cell(each.output_tokens_per_s),
+            "predicted_ttft_ms": cell(each.ttft, MILLISECOND),
+            "predicted_tpot_ms": cell(each.tpot, MILLISECOND),
+            "predicted_latency_mean_ms": cell(each.latency, MILLISECOND),
+            "predicted_cost_per_1m_inferences_usd": cell(each.cost_per_million),
+            "reason": each.reason,
+        }
+        for each in predictions
+    ]
+
+
+def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
+    """The file of predictions.
+
+    Raises
+    ------
+    UnusableTable
+        If the file cannot be written.
+    """
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, ["id", *PREDICTED, "reason"])
+            writer.writeheader()
+            writer.writerows(records(predictions))
+    except OSError as problem:
+        raise UnusableTable(f"{path} cannot be written: {problem.strerror}.") from None
