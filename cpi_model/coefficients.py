@@ -191,6 +191,9 @@ class Coefficients(Strict):
     engines: dict[str, EngineCoefficients]
     general: GeneralCoefficients
     pairings: dict[str, Pairing]
+    """Of serving under a steady number of requests."""
+    modes: dict[str, Pairing]
+    """The same for runs of another kind: ``engine/mode``, ``model/chip/engine/scheme/mode``."""
     samples: dict[str, SampleCoefficients]
     """By model class."""
     sample_chips: dict[str, Annotated[float, Field(gt=0)]]
@@ -212,7 +215,21 @@ class Coefficients(Strict):
     def pairing(self, model: Model, accelerator: Accelerator, engine: str, scheme: str) -> Pairing:
         """Product of what was measured for a pairing and for the wider ones that it is part of."""
         names = pairing_names(model, accelerator, engine, scheme)
-        found = [self.pairings[name] for name in names if name in self.pairings]
+        return self._product(names, [self.pairings.get(name) for name in names])
+
+    def mode_pairing(
+        self, model: Model, accelerator: Accelerator, engine: str, scheme: str, mode: str
+    ) -> Pairing:
+        """The same for runs of another kind: ``static`` batches, ``offline`` maxima."""
+        names = pairing_names(model, accelerator, engine, scheme)
+        wide = [self.pairings.get(name) for name in names[:2]]
+        return self._product(
+            names,
+            [*wide, self.modes.get(f"{engine}/{mode}"), self.modes.get(f"{names[3]}/{mode}")],
+        )
+
+    def _product(self, names: tuple[str, ...], each: list[Pairing | None]) -> Pairing:
+        found = [one for one in each if one is not None]
         return Pairing(
             fixed=math.prod(each.fixed for each in found),
             sequence=math.prod(each.sequence for each in found),

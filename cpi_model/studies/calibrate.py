@@ -26,7 +26,8 @@ from cpi_model.catalog import catalog, data_folder
 from cpi_model.coefficients import Coefficients, coefficients, pairing_names
 from cpi_model.evaluate import Performance, performance
 from cpi_model.inputs import UNQUANTISED_BYTES, Inputs, expert_arithmetic
-from cpi_model.studies.runs import Run, read_runs, stack
+from cpi_model.studies.runs import Run, mode, read_runs, stack
+from cpi_model.studies.validate import at_their_best, static_times
 from cpi_model.units import MICROSECOND, MILLISECOND, Array
 
 ROW_FOLDS = 5
@@ -88,12 +89,22 @@ KINDS = (
     Kind("sequence", "pairings", "pairing_scheme", 1.0, 0.25),
     Kind("prompt", "pairings", "pairing", 1.0, 0.2),
     Kind("prompt", "pairings", "pairing_scheme", 1.0, 0.2),
+    Kind("fixed", "modes", "engine_mode", 1.0, 0.3),
+    Kind("fixed", "modes", "pairing_mode", 1.0, 0.3),
+    Kind("sequence", "modes", "engine_mode", 1.0, 0.3),
+    Kind("sequence", "modes", "pairing_mode", 1.0, 0.3),
+    Kind("prompt", "modes", "engine_mode", 1.0, 0.3),
+    Kind("prompt", "modes", "pairing_mode", 1.0, 0.3),
     Kind("ttft_step", "pairings", "pairing", 1.0, 0.6),
     Kind("ttft_step", "pairings", "pairing_scheme", 1.0, 0.6),
 )
 FIRST_TOKEN = {"ttft_prefill", "ttft_burst", "ttft_queue", "ttft_step", "ttft_start_ms", "host_us"}
 """What moves the time to first token alone, or nearly."""
 UNITS = {"_us": MICROSECOND, "_ms": MILLISECOND}
+
+
+NOBODY = ""
+"""Owner of a coefficient for runs on which it does not act; it stays at its prior."""
 
 
 class Design:
@@ -123,9 +134,20 @@ class Design:
             "engine": np.array([run.choice.engine.id for run in runs]),
             "family": np.array([name[0] for name in names]),
             "family_engine": np.array([name[1] for name in names]),
-            "pairing": np.array([name[2] for name in names]),
-            "pairing_scheme": np.array([name[3] for name in names]),
         }  # fmt: skip
+        modes = [mode(run) for run in runs]
+        self.closed = np.array([kind == "closed" for kind in modes])
+        for level, closed, texts in (
+            ("pairing", True, [name[2] for name in names]),
+            ("pairing_scheme", True, [name[3] for name in names]),
+            ("engine_mode", False, [
+                f"{run.choice.engine.id}/{kind}" for run, kind in zip(runs, modes, strict=True)
+            ]),
+            ("pairing_mode", False, [
+                f"{name[3]}/{kind}" for name, kind in zip(names, modes, strict=True)
+            ]),
+        ):  # fmt: skip
+            self.levels[level] = np.where(self.closed == closed, np.array(texts), NOBODY)
         self.owners: list[Array] = []
         self.index: list[NDArray[np.intp]] = []
         self.first: list[int] = []
@@ -139,7 +161,15 @@ class Design:
         self.size = size
         counts = [len(owners) for owners in self.owners]
         self.sd = np.repeat([kind.sd for kind in KINDS], counts)
-        groups, of = np.unique(self.levels["pairing_scheme"], return_inverse=True)
+        self.real = np.concatenate([owners != NOBODY for owners in self.owners])
+        self.in_closed = np.concatenate([
+            np.bincount(index[self.closed], minlength=len(owners)) > 0
+            for owners, index in zip(self.owners, self.index, strict=True)
+        ])  # fmt: skip
+        names_of = np.char.add(
+            self.levels["pairing_scheme"].astype(str), self.levels["pairing_mode"].astype(str)
+        )
+        groups, of = np.unique(names_of, return_inverse=True)
         self.group_size = np.bincount(of, minlength=len(groups))[of].astype(float)
         shapes = [run.choice.model.transformer for run in runs]
         self.has = {
@@ -155,7 +185,8 @@ class Design:
     def where(self, chosen: Callable[[Kind], bool]) -> Array:
         """True for the numbers of the kinds that are chosen."""
         flags = [chosen(kind) for kind in KINDS]
-        return np.repeat(flags, [len(owners) for owners in self.owners])
+        chosen_ones: Array = np.repeat(flags, [len(owners) for owners in self.owners]) & self.real
+        return chosen_ones
 
     def outward(self, kind: Kind, free: Array) -> Array:
         """From free numbers of the optimiser (0 at the prior) to coefficients."""
@@ -171,7 +202,7 @@ class Design:
         for kind, index, first in zip(KINDS, self.index, self.first, strict=True):
             column = self.outward(kind, free[first + index[rows]])
             unit = next((UNITS[end] for end in UNITS if kind.name.endswith(end)), 1.0)
-            name = kind.name if kind.table != "pairings" else f"pair_{kind.name}"
+            name = f"pair_{kind.name}" if kind.table in ("pairings", "modes") else kind.name
             name = name.removesuffix("_us").removesuffix("_ms")
             values[name] = values.get(name, 1.0) * column * unit
         more = sum(values.pop(name) * flags[rows] for name, flags in self.has.items())
@@ -198,25 +229,38 @@ class Measured:
     throughput: Array
     outputs: Array
     concurrency: Array
+    copies: Array
+    modes: NDArray[np.str_]
 
     @classmethod
     def of(cls, runs: list[Run]) -> Measured:
         """Columns of runs."""
+        requests = np.array([run.requests_per_s for run in runs])
+        outputs = np.array([run.nominal_output for run in runs])
+        tokens = np.array([run.output_tokens_per_s for run in runs])
         return cls(
             np.array([run.ttft for run in runs]), np.array([run.tpot for run in runs]),
-            np.array([run.requests_per_s for run in runs]),
-            np.array([run.nominal_output for run in runs]),
+            np.where(np.isnan(requests), tokens / outputs, requests), outputs,
             np.array([float(run.scenario.concurrency) for run in runs]),
+            np.array([run.replicas for run in runs]), np.array([mode(run) for run in runs]),
         )  # fmt: skip
 
-    def errors(self, speed: Performance, rows: NDArray[np.intp]) -> dict[str, Array]:
-        """ln(predicted/measured) of TTFT, TPOT and throughput of closed-loop runs."""
+    def errors(self, x: Inputs, speed: Performance, rows: NDArray[np.intp]) -> dict[str, Array]:
+        """ln(predicted/measured) of TTFT, TPOT and throughput."""
+        modes, in_flight = self.modes[rows], self.concurrency[rows]
         ttft, tpot = np.asarray(speed.ttft), np.asarray(speed.tpot)
-        throughput = self.concurrency[rows] / (ttft + (self.outputs[rows] - 1.0) * tpot)
+        first, each, whole = static_times(x, speed)
+        static = modes == "static"
+        ttft, tpot = np.where(static, first, ttft), np.where(static, each, tpot)
+        throughput = in_flight / (ttft + (self.outputs[rows] - 1.0) * tpot)
+        throughput = np.where(modes == "served", self.copies[rows] * throughput, throughput)
+        throughput = np.where(static, self.copies[rows] * in_flight / whole, throughput)
+        offline = modes == "offline"
+        throughput = np.where(offline, self.copies[rows] * speed.throughput, throughput)
         with np.errstate(divide="ignore", invalid="ignore"):
             return {
-                "ttft": np.log(ttft / self.ttft[rows]),
-                "tpot": np.log(tpot / self.tpot[rows]),
+                "ttft": np.where(offline, np.nan, np.log(ttft / self.ttft[rows])),
+                "tpot": np.where(offline, np.nan, np.log(tpot / self.tpot[rows])),
                 "throughput": np.log(throughput / self.throughput[rows]),
             }
 
@@ -254,15 +298,35 @@ class Fit:
 
     def predict(self, free: Array, rows: NDArray[np.intp]) -> dict[str, Array]:
         """Errors on some rows."""
-        basis = _rows_of(self.basis, rows)
-        speed = performance(self.design.inputs(basis, free, rows))
-        return self.measured.errors(speed, rows)
+        x = self.design.inputs(_rows_of(self.basis, rows), free, rows)
+        return self.measured.errors(x, performance(x), rows)
 
     def run(self, rows: NDArray[np.intp]) -> Array:
-        """Coefficients from some rows: the general ones, then pairings, then the first token."""
+        """Coefficients from some rows: steady serving, then the rest on top of it."""
+        closed = self.design.closed[rows]
+        free = np.zeros(self.design.size)
+        if closed.any():
+            free = self.closed_loops(free, rows[closed])
+        return self.others(free, rows[~closed]) if not closed.all() else free
+
+    def others(self, free: Array, rows: NDArray[np.intp]) -> Array:
+        """Static batches and offline maxima.
+
+        Chips and engines that no closed loop has seen get coefficients of their own; the rest is
+        kept in factors of other software.
+        """
         design = self.design
-        free = np.zeros(design.size)
-        general = design.where(lambda kind: kind.table != "pairings")
+        new = design.where(lambda kind: kind.table in ("chips", "engines", "pairings"))
+        new = new & ~design.in_closed
+        new = new | design.where(lambda kind: kind.level == "engine_mode")
+        free = self._move(free, rows, new, WEIGHTS, 0.25, 0.15, 30)
+        own = design.where(lambda kind: kind.level == "pairing_mode")
+        return self._move(free, rows, own, WEIGHTS, 0.125, 0.4, 20)
+
+    def closed_loops(self, free: Array, rows: NDArray[np.intp]) -> Array:
+        """The general coefficients, then pairings, then the first token."""
+        design = self.design
+        general = design.where(lambda kind: kind.table not in ("pairings", "modes"))
         free = self._move(free, rows, general, WEIGHTS, 0.25, 0.15, 30)
         # Models and engines at large: an odd collection of runs must not move them.
         wide = design.where(lambda kind: kind.level in ("family", "family_engine"))
@@ -297,10 +361,10 @@ class Fit:
             return everything
 
         def measured(part: Array) -> Array:
-            speed = performance(design.inputs(basis, whole(part), rows))
-            found = self.measured.errors(speed, rows)
+            x = design.inputs(basis, whole(part), rows)
+            found = self.measured.errors(x, performance(x), rows)
             return np.concatenate([
-                each * weight * np.nan_to_num(found[name] - lift)
+                each * weight * np.nan_to_num(found[name] - lift, posinf=0.0, neginf=0.0)
                 for name, weight in weights.items()
             ])  # fmt: skip
 
@@ -312,30 +376,41 @@ class Fit:
             base, step = _robust(measured(part), scale), 1e-5
             outcome = np.zeros((len(base) + len(part), len(part)))
             for first, index, owners in zip(design.first, design.index, design.owners, strict=True):
-                if not moving[first]:
+                here = slice(first, first + len(owners))
+                if not moving[here].any():
                     continue
                 trial = part.copy()
-                trial[place[first] : place[first] + len(owners)] += step
+                trial[place[here][moving[here]]] += step
                 change = (_robust(measured(trial), scale) - base) / step
-                columns = place[first + index[rows]]
+                acts = moving[first + index[rows]]
+                columns = place[first + index[rows]][acts]
                 for block in range(len(weights)):
-                    lines = block * count + np.arange(count)
+                    lines = (block * count + np.arange(count))[acts]
                     outcome[lines, columns] = change[lines]
             outcome[len(base) + np.arange(len(part)), np.arange(len(part))] = prior
             return outcome
 
-        solution = least_squares(residuals, free[moving], jac=slopes, max_nfev=steps)
+        solution = least_squares(
+            residuals, free[moving], jac=slopes, max_nfev=steps, tr_solver="lsmr"
+        )
         return whole(solution.x)
 
-    def cross_validate(self, groups: bool, seed: int = 0) -> dict[str, Array]:
-        """Errors on rows that were left out: single rows, or whole (model, chip, engine) groups."""
+    def cross_validate(self, groups: bool, seed: int = 0, closed: bool = True) -> dict[str, Array]:
+        """Errors on rows that were left out: single rows, or whole (model, chip, engine) groups.
+
+        Of closed loops alone, or of all others with the closed loops in the fit.
+        """
         design = self.design
         random = np.random.default_rng(seed)
-        count = len(design.runs)
+        part = np.flatnonzero(design.closed == closed)
+        basis = np.zeros(design.size)
+        if not closed and design.closed.any():
+            basis = self.closed_loops(basis, np.flatnonzero(design.closed))
+        count = len(part)
         if groups:
             names = np.array([
                 f"{run.choice.model.id}/{run.choice.accelerator.id}/{run.choice.engine.id}"
-                for run in design.runs
+                for run in (design.runs[index] for index in part)
             ])  # fmt: skip
             kinds, of = np.unique(names, return_inverse=True)
             order = random.permutation(len(kinds))
@@ -349,8 +424,9 @@ class Fit:
             fold = random.integers(0, ROW_FOLDS, count)
         found = {name: np.zeros(count) for name in WEIGHTS}
         for number in np.unique(fold):
-            out = np.flatnonzero(fold == number)
-            errors = self.predict(self.run(np.flatnonzero(fold != number)), out)
+            out, rest = np.flatnonzero(fold == number), part[fold != number]
+            free = self.closed_loops(basis, rest) if closed else self.others(basis, rest)
+            errors = self.predict(free, part[out])
             for name, column in found.items():
                 column[out] = errors[name]
         return found
@@ -416,32 +492,68 @@ def _spread(log_ratio: Array) -> dict[str, float]:
     }
 
 
+def _language_runs(runs: list[Run], start: Coefficients) -> list[Run]:
+    """Runs of language models that the fit uses, the offline ones at their best."""
+    language = [
+        run for run in runs
+        if run.choice.model.transformer and mode(run) != "none"
+        and run.loop not in ("server", "interactive")
+        and not (mode(run) == "static" and math.isnan(run.batch))
+    ]  # fmt: skip
+    offline = [run for run in language if mode(run) == "offline"]
+    return [run for run in language if mode(run) != "offline"] + at_their_best(offline, start)
+
+
+def _named(
+    fitted: Fit, closed: bool, kind: str, part: str, errors: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Errors by name; of other runs by their mode."""
+    if closed:
+        return {f"{kind}/{name}/{part}": error for name, error in errors.items()}
+    modes = fitted.measured.modes[~fitted.design.closed]
+    return {
+        f"llm-{which}/{name}/{part}": error[modes == which]
+        for which in np.unique(modes)
+        for name, error in errors.items()
+        if np.isfinite(error[modes == which]).any()
+    }
+
+
 def fit(paths: list[Path], target: Path) -> dict[str, dict[str, float]]:
     """Fit everything on files of measured runs and write the result; returns the residuals."""
     facts, start = catalog(), coefficients()
     runs, left_out = read_runs(paths, facts)
     for reason, count in sorted(left_out.items()):
         print(f"left out {count:5d} runs: {reason}", file=sys.stderr)
-    language = [run for run in runs if run.loop == "closed-loop" and run.choice.model.transformer]
+    language = _language_runs(runs, start)
     everything = np.arange(len(language))
     fitted = Fit(language, start)
     free = fitted.run(everything)
-    final = fitted.predict(free, everything)
-    known, unseen = fitted.cross_validate(groups=False), fitted.cross_validate(groups=True)
+    final = fitted.predict(free, np.flatnonzero(fitted.design.closed))
+    left_out_errors: dict[str, Array] = {}
+    for kind, closed in (("llm", True), ("llm-other", False)):
+        if not (fitted.design.closed == closed).any():
+            continue
+        for part, groups in (("known", False), ("unseen", True)):
+            left_out_errors |= _named(
+                fitted, closed, kind, part, fitted.cross_validate(groups, closed=closed)
+            )
     samples = [
         run for run in runs
-        if run.loop == "offline" and run.choice.model.sample and run.requests_per_s > 0
+        if mode(run) == "offline" and run.loop == "offline"
+        and run.choice.model.sample and run.requests_per_s > 0
     ]  # fmt: skip
     classes, factors, sample_errors = fit_samples(samples, start)
     document = _document(start, fitted.design, free, classes, factors)
     residuals = {f"llm/{name}": _spread(-error) for name, error in final.items()}
-    residuals |= {f"llm/{name}/known": _spread(-error) for name, error in known.items()}
-    residuals |= {f"llm/{name}/unseen": _spread(-error) for name, error in unseen.items()}
+    residuals |= {name: _spread(-error) for name, error in left_out_errors.items()}
     residuals |= {f"{name}/throughput": _spread(error) for name, error in sample_errors.items()}
     document["residuals"] = residuals
     document["fitted_on"] = date.today()
+    closed_runs = int(fitted.design.closed.sum())
     document["description"] = (
-        f"{len(language)} closed-loop runs of language models and {len(samples)} offline runs of "
+        f"{closed_runs} closed-loop and {len(language) - closed_runs} other "
+        f"runs of language models, and {len(samples)} offline runs of "
         "other models"
     )
     Coefficients.model_validate(document)
@@ -455,8 +567,8 @@ def _document(
     classes: dict[str, dict[str, float]], factors: dict[str, float],
 ) -> dict[str, Any]:  # fmt: skip
     """The coefficients after a fit, as they are written."""
-    document: dict[str, Any] = start.model_dump(exclude={"residuals", "pairings"})
-    document["pairings"] = {}
+    document: dict[str, Any] = start.model_dump(exclude={"residuals", "pairings", "modes"})
+    document["pairings"], document["modes"] = {}, {}
     for kind, owners, index, first in zip(
         KINDS, design.owners, design.index, design.first, strict=True
     ):
@@ -466,8 +578,10 @@ def _document(
             if kind.table == "general":
                 document["general"][kind.name] = float(value)
                 continue
+            if owner == NOBODY:
+                continue
             name, _, number_format = str(owner).partition(".")
-            if kind.table == "pairings" or "format" not in kind.level:
+            if kind.table in ("pairings", "modes") or "format" not in kind.level:
                 name, number_format = str(owner), ""
             default = dict(document[kind.table].get("default", {}))
             table = document[kind.table].setdefault(name, default)

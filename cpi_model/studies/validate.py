@@ -16,7 +16,7 @@ from cpi_model.coefficients import Coefficients, coefficients
 from cpi_model.evaluate import Performance, performance
 from cpi_model.formulas import batching
 from cpi_model.inputs import Inputs
-from cpi_model.studies.runs import Run, read_run, stack
+from cpi_model.studies.runs import Run, mode, read_run, stack
 from cpi_model.units import HOUR, MILLION, MILLISECOND, Array
 
 NEEDED = ("model", "hardware", "scenario")
@@ -224,27 +224,17 @@ def predict(runs: list[Run], fitted: Coefficients) -> list[Prediction]:
     """Predictions of runs, in their order."""
     found: dict[int, Prediction] = {}
     ways = {
-        "closed": _closed_loop, "static": _static_batch, "best": _best, "none": _no_way,
+        "closed": _closed_loop, "served": _closed_loop, "static": _static_batch,
+        "offline": _best, "none": _no_way,
     }  # fmt: skip
     chosen: dict[str, list[int]] = {}
     for index, run in enumerate(runs):
-        chosen.setdefault(_way(run), []).append(index)
+        chosen.setdefault(mode(run), []).append(index)
     for way, indices in chosen.items():
         some = [runs[index] for index in indices]
         for index, prediction in zip(indices, ways[way](some, fitted), strict=True):
             found[index] = prediction
     return [found[index] for index in range(len(runs))]
-
-
-def _way(run: Run) -> str:
-    if run.loop == "closed-loop":
-        return "closed"
-    if run.loop in ("static-batch", "singlestream", "multistream", "realtime-min-latency"):
-        return "static"
-    # Tables of samples state the batch at which their best was reached.
-    if run.loop == "offline" and not run.id.startswith("mlperf") and not math.isnan(run.batch):
-        return "static"
-    return "best" if run.loop in ("offline", "server", "interactive") else "none"
 
 
 def _no_way(runs: list[Run], fitted: Coefficients) -> list[Prediction]:
@@ -310,6 +300,21 @@ def _closed_loop(runs: list[Run], fitted: Coefficients) -> list[Prediction]:
     ]  # fmt: skip
 
 
+def static_times(x: Inputs, speed: Performance) -> tuple[Array, Array, Array]:
+    """First token, each further token and the whole of one batch. [s]"""
+    beside = np.maximum(np.asarray(x.concurrency) / np.asarray(x.data_parallel), 1.0)
+    decoded = np.maximum(np.asarray(x.output_tokens) - 1.0, 0.0)
+    tokens = np.asarray(x.is_llm) == 1
+    step = np.asarray(speed.decode_step_time)
+    # The prompts of a batch are one long pass, whose fixed part is paid once.
+    once = np.asarray(x.prompt_factor) * (
+        np.asarray(x.layers) * np.asarray(x.layer_overhead) + np.asarray(x.step_overhead)
+    )
+    prompt = np.maximum(np.asarray(speed.prefill_time) - once, 0.0)
+    ttft = np.where(tokens, prompt * beside + once, step)
+    return ttft, np.where(tokens, step, np.nan), np.where(tokens, ttft + decoded * step, step)
+
+
 def _static_batch(runs: list[Run], fitted: Coefficients) -> list[Prediction]:
     """One batch from its first to its last token; no request waits for another batch."""
     x = stack(runs, fitted)
@@ -320,20 +325,7 @@ def _static_batch(runs: list[Run], fitted: Coefficients) -> list[Prediction]:
         for run in runs
     ])  # fmt: skip
     x = replace(x, concurrency=batch)
-    speed = _columns(performance(x))
-    beside = np.maximum(batch / np.asarray(x.data_parallel), 1.0)
-    decoded = np.maximum(np.asarray(x.output_tokens) - 1.0, 0.0)
-    tokens = np.asarray(x.is_llm) == 1
-    # The prompts of a batch are one long pass, whose fixed part is paid once.
-    once = np.asarray(x.fixed_factor) * (
-        np.asarray(x.layers) * np.asarray(x.layer_overhead) + np.asarray(x.step_overhead)
-    )
-    prompt = np.maximum(speed["prefill_time"] - once, 0.0)
-    ttft = np.where(tokens, prompt * beside + once, speed["decode_step_time"])
-    tpot = np.where(tokens, speed["decode_step_time"], np.nan)
-    latency = np.where(
-        tokens, ttft + decoded * speed["decode_step_time"], speed["decode_step_time"]
-    )
+    ttft, tpot, latency = static_times(x, performance(x))
     copies = np.array([run.replicas for run in runs])
     requests = copies * batch / latency
     return [
@@ -347,15 +339,31 @@ def _static_batch(runs: list[Run], fitted: Coefficients) -> list[Prediction]:
 
 def _best(runs: list[Run], fitted: Coefficients) -> list[Prediction]:
     """The most throughput that memory and the limits of the scenario allow."""
-    found: list[dict[str, float]] = [
-        {"requests_per_s": math.nan, "ttft": math.nan, "tpot": math.nan, "latency": math.nan}
-        for _ in runs
-    ]
+    found = _search(runs, fitted)
+    return [_of(run, speed) for run, speed in zip(runs, found, strict=True)]
+
+
+def at_their_best(runs: list[Run], fitted: Coefficients) -> list[Run]:
+    """The same runs with the devices and the requests in flight of the most throughput."""
+    outcome = []
+    for run, best in zip(runs, _search(runs, fitted), strict=True):
+        if math.isfinite(best["requests_per_s"]):
+            used = _on(run, int(best["devices"]))
+            change = {"concurrency": int(best["in_flight"])}
+            outcome.append(replace(used, scenario=used.scenario.model_copy(update=change)))
+        else:
+            outcome.append(run)
+    return outcome
+
+
+def _search(runs: list[Run], fitted: Coefficients) -> list[dict[str, float]]:
+    nothing = ("requests_per_s", "ttft", "tpot", "latency")
+    found: list[dict[str, float]] = [dict.fromkeys(nothing, math.nan) for _ in runs]
     for devices in DEVICES:
         tried = [(i, _on(run, devices)) for i, run in enumerate(runs) if _may_use(run, devices)]
         if tried:
             _try(tried, found, fitted)
-    return [_of(run, speed) for run, speed in zip(runs, found, strict=True)]
+    return found
 
 
 def _may_use(run: Run, devices: int) -> bool:
@@ -386,7 +394,7 @@ def _try(tried: list[tuple[int, Run]], found: list[dict[str, float]], fitted: Co
     full = speed["running"] < GRID[None, :]
     first, each, whole = (np.array([_limits(run)[k] for run in runs])[:, None] for k in range(3))
     sd_first, sd = np.asarray(wide.ttft_log_sd), np.asarray(wide.latency_log_sd)
-    ttft = batching.log_normal_quantile(speed["ttft"], sd_first, Z_99)
+    ttft = batching.log_normal_quantile(_open_loop_ttft(wide, speed), sd_first, Z_99)
     tpot = batching.log_normal_quantile(np.nan_to_num(speed["tpot"]), sd, Z_99)
     latency = batching.log_normal_quantile(speed["latency_mean"], sd, Z_99)
     allowed = (ttft <= first) & (tpot <= each) & (latency <= whole) & ~full
@@ -401,11 +409,27 @@ def _try(tried: list[tuple[int, Run]], found: list[dict[str, float]], fitted: Co
         requests = float(throughput[row, column]) * run.replicas
         if math.isfinite(requests) and not requests <= found[index]["requests_per_s"]:
             found[index] = {
+                "in_flight": float(GRID[column]),
+                "devices": float(run.scenario.tensor_parallel),
                 "requests_per_s": requests,
                 "ttft": float(speed["ttft"][row, column]),
                 "tpot": float(speed["tpot"][row, column]),
                 "latency": float(speed["latency_mean"][row, column]),
             }
+
+
+def _open_loop_ttft(x: Inputs, speed: Mapping[str, Array]) -> Array:
+    """Mean time to first token where requests arrive at random: the wait of an M/D/1 queue.
+
+    A closed loop begins with all its requests at once and has streaming intervals; these do not.
+    """
+    prompt = speed["prefill_time"]
+    busy = np.minimum(
+        speed["throughput"] * prompt / (np.asarray(x.pipeline_parallel) * x.data_parallel), 0.99
+    )
+    tokens = np.asarray(x.is_llm) == 1
+    waiting = prompt * (0.5 * busy / (1.0 - busy))
+    return np.where(tokens, prompt + waiting + speed["decode_step_time"], speed["ttft"])
 
 
 def _limits(run: Run) -> tuple[float, float, float]:
