@@ -228,6 +228,15 @@ class Coefficients(Strict):
             [*wide, self.modes.get(f"{engine}/{mode}"), self.modes.get(f"{names[3]}/{mode}")],
         )
 
+    def sample_pairing(
+        self, model: Model, accelerator: Accelerator, arithmetic: str, engine: str, scheme: str,
+        mode: str,
+    ) -> Pairing:  # fmt: skip
+        """The same for models evaluated by the sample."""
+        names = pairing_names(model, accelerator, engine, scheme)
+        wide = f"{model.model_class}/{accelerator.generation}/{arithmetic}/{mode}"
+        return self._product(names, [self.modes.get(wide), self.modes.get(f"{names[3]}/{mode}")])
+
     def _product(self, names: tuple[str, ...], each: list[Pairing | None]) -> Pairing:
         found = [one for one in each if one is not None]
         return Pairing(

@@ -428,7 +428,13 @@ def _sample_model(x: Inputs) -> Performance:
     linear = roofline.p_norm(compute, memory, x.exponent)
     gather = samples * x.sample_gather_bytes / (x.memory_bandwidth * x.gather_efficiency)
     overhead = x.step_overhead + x.sample_passes * x.layer_overhead
-    batch_time = linear + gather + overhead
+    fixed, moving = x.fixed_factor, x.sequence_factor
+    batch_time = moving * (linear + gather) + fixed * overhead
+    # Whatever was fitted, the datasheet is the limit.
+    floor = np.maximum(samples * x.sample_flops / x.peak_flops, traffic / x.memory_bandwidth)
+    slower = np.maximum(floor / batch_time, 1.0)
+    batch_time = batch_time * slower
+    fixed, moving = fixed * slower, moving * slower
 
     throughput = running / batch_time
     # A request waits for its batch to fill, and for the batch before it when the replica is busy.
@@ -451,11 +457,11 @@ def _sample_model(x: Inputs) -> Performance:
         max_concurrency=max_concurrency,
         prefill_time=nothing,
         decode_step_time=batch_time,
-        step_compute=np.maximum(linear - memory, 0.0),
-        step_weights=np.minimum(memory, linear),
-        step_cache=gather,
+        step_compute=moving * np.maximum(linear - memory, 0.0),
+        step_weights=moving * np.minimum(memory, linear),
+        step_cache=moving * gather,
         step_network=nothing,
-        step_overhead=nothing + overhead,
+        step_overhead=fixed * overhead,
         weight_memory=weight_memory,
         cache_memory=nothing,
         workspace_memory=running * per_request,

@@ -98,6 +98,12 @@ KINDS = (
     Kind("ttft_step", "pairings", "pairing", 1.0, 0.6),
     Kind("ttft_step", "pairings", "pairing_scheme", 1.0, 0.6),
 )
+SAMPLE_KINDS = (
+    Kind("fixed", "modes", "class_mode", 1.0, 0.7),
+    Kind("fixed", "modes", "pairing_mode", 1.0, 0.5),
+    Kind("sequence", "modes", "class_mode", 1.0, 0.7),
+    Kind("sequence", "modes", "pairing_mode", 1.0, 0.5),
+)
 FIRST_TOKEN = {"ttft_prefill", "ttft_burst", "ttft_queue", "ttft_step", "ttft_start_ms", "host_us"}
 """What moves the time to first token alone, or nearly."""
 UNITS = {"_us": MICROSECOND, "_ms": MILLISECOND}
@@ -110,8 +116,8 @@ NOBODY = ""
 class Design:
     """Coefficients to fit on runs of language models, and on which runs each of them acts."""
 
-    def __init__(self, runs: list[Run]) -> None:
-        self.runs = runs
+    def __init__(self, runs: list[Run], kinds: tuple[Kind, ...]) -> None:
+        self.runs, self.kinds = runs, kinds
         names = [
             pairing_names(
                 run.choice.model, run.choice.accelerator, run.choice.engine.id,
@@ -143,6 +149,10 @@ class Design:
             ("engine_mode", False, [
                 f"{run.choice.engine.id}/{kind}" for run, kind in zip(runs, modes, strict=True)
             ]),
+            ("class_mode", False, [
+                f"{run.choice.model.model_class}/{chip}/{run.choice.arithmetic}/{kind}"
+                for run, chip, kind in zip(runs, generation, modes, strict=True)
+            ]),
             ("pairing_mode", False, [
                 f"{name[3]}/{kind}" for name, kind in zip(names, modes, strict=True)
             ]),
@@ -152,7 +162,7 @@ class Design:
         self.index: list[NDArray[np.intp]] = []
         self.first: list[int] = []
         size = 0
-        for kind in KINDS:
+        for kind in self.kinds:
             owners, index = np.unique(self.levels[kind.level], return_inverse=True)
             self.owners.append(owners)
             self.index.append(index)
@@ -160,7 +170,7 @@ class Design:
             size += len(owners)
         self.size = size
         counts = [len(owners) for owners in self.owners]
-        self.sd = np.repeat([kind.sd for kind in KINDS], counts)
+        self.sd = np.repeat([kind.sd for kind in self.kinds], counts)
         self.real = np.concatenate([owners != NOBODY for owners in self.owners])
         self.in_closed = np.concatenate([
             np.bincount(index[self.closed], minlength=len(owners)) > 0
@@ -184,7 +194,7 @@ class Design:
 
     def where(self, chosen: Callable[[Kind], bool]) -> Array:
         """True for the numbers of the kinds that are chosen."""
-        flags = [chosen(kind) for kind in KINDS]
+        flags = [chosen(kind) for kind in self.kinds]
         chosen_ones: Array = np.repeat(flags, [len(owners) for owners in self.owners]) & self.real
         return chosen_ones
 
@@ -199,12 +209,16 @@ class Design:
     def inputs(self, basis: Inputs, free: Array, rows: NDArray[np.intp]) -> Inputs:
         """Inputs with the coefficients that the optimiser is trying."""
         values: dict[str, Array] = {}
-        for kind, index, first in zip(KINDS, self.index, self.first, strict=True):
+        for kind, index, first in zip(self.kinds, self.index, self.first, strict=True):
             column = self.outward(kind, free[first + index[rows]])
             unit = next((UNITS[end] for end in UNITS if kind.name.endswith(end)), 1.0)
             name = f"pair_{kind.name}" if kind.table in ("pairings", "modes") else kind.name
             name = name.removesuffix("_us").removesuffix("_ms")
             values[name] = values.get(name, 1.0) * column * unit
+        values["fixed_factor"] = values.pop("pair_fixed")
+        values["sequence_factor"] = values.pop("pair_sequence")
+        if "layer_overhead" not in values:
+            return replace(basis, **values)
         more = sum(values.pop(name) * flags[rows] for name, flags in self.has.items())
         passes = values.pop("activation_passes")
         passes = passes + values.pop("expert_activation_passes") * basis.experts_per_token
@@ -214,8 +228,6 @@ class Design:
         values["layer_overhead"] *= 1.0 + more
         values["host_time"] = values.pop("host")
         values["ttft_step"] *= values.pop("pair_ttft_step")
-        values["fixed_factor"] = values.pop("pair_fixed")
-        values["sequence_factor"] = values.pop("pair_sequence")
         values["prompt_factor"] = values.pop("pair_prompt")
         return replace(basis, **values)
 
@@ -235,7 +247,11 @@ class Measured:
     @classmethod
     def of(cls, runs: list[Run]) -> Measured:
         """Columns of runs."""
-        requests = np.array([run.requests_per_s for run in runs])
+        requests = np.array([
+            run.requests_per_s if run.choice.model.transformer or run.requests_per_s > 0
+            else run.replicas * run.batch / run.latency
+            for run in runs
+        ])  # fmt: skip
         outputs = np.array([run.nominal_output for run in runs])
         tokens = np.array([run.output_tokens_per_s for run in runs])
         return cls(
@@ -291,8 +307,10 @@ def _rows_of(inputs: Inputs, rows: NDArray[np.intp]) -> Inputs:
 class Fit:
     """Fits on parts of the runs of language models, for the result and for cross-validation."""
 
-    def __init__(self, runs: list[Run], start: Coefficients) -> None:
-        self.design = Design(runs)
+    def __init__(
+        self, runs: list[Run], start: Coefficients, kinds: tuple[Kind, ...] = KINDS
+    ) -> None:
+        self.design = Design(runs, kinds)
         self.measured = Measured.of(runs)
         self.basis = stack(runs, start)
 
@@ -318,7 +336,7 @@ class Fit:
         design = self.design
         new = design.where(lambda kind: kind.table in ("chips", "engines", "pairings"))
         new = new & ~design.in_closed
-        new = new | design.where(lambda kind: kind.level == "engine_mode")
+        new = new | design.where(lambda kind: kind.level in ("engine_mode", "class_mode"))
         free = self._move(free, rows, new, WEIGHTS, 0.25, 0.15, 30)
         own = design.where(lambda kind: kind.level == "pairing_mode")
         return self._move(free, rows, own, WEIGHTS, 0.125, 0.4, 20)
@@ -545,6 +563,10 @@ def fit(paths: list[Path], target: Path) -> dict[str, dict[str, float]]:
     ]  # fmt: skip
     classes, factors, sample_errors = fit_samples(samples, start)
     document = _document(start, fitted.design, free, classes, factors)
+    now = Coefficients.model_validate(document | {"residuals": {}})
+    batches, batch_errors = _fit_batches(runs, now)
+    document["modes"] |= batches
+    left_out_errors |= batch_errors
     residuals = {f"llm/{name}": _spread(-error) for name, error in final.items()}
     residuals |= {name: _spread(-error) for name, error in left_out_errors.items()}
     residuals |= {f"{name}/throughput": _spread(error) for name, error in sample_errors.items()}
@@ -562,6 +584,46 @@ def fit(paths: list[Path], target: Path) -> dict[str, dict[str, float]]:
     return residuals
 
 
+def _fit_batches(
+    runs: list[Run], start: Coefficients
+) -> tuple[dict[str, dict[str, float]], dict[str, Array]]:
+    """Factors of models evaluated by the sample, by kind of run, and the errors left out."""
+    batches = [
+        run for run in runs
+        if run.choice.model.sample and (run.requests_per_s > 0 or run.latency > 0)
+        and (mode(run) == "static" and not math.isnan(run.batch))
+    ] + at_their_best([
+        run for run in runs
+        if run.choice.model.sample and mode(run) == "offline" and run.loop == "offline"
+        and run.requests_per_s > 0
+    ], start)  # fmt: skip
+    if not batches:
+        return {}, {}
+    fitted = Fit(batches, start, SAMPLE_KINDS)
+    rows = np.arange(len(batches))
+    free, design = fitted.run(rows), fitted.design
+    table: dict[str, dict[str, float]] = {}
+    for kind, owners, index, first in zip(
+        design.kinds, design.owners, design.index, design.first, strict=True
+    ):
+        count = np.bincount(index, minlength=len(owners))
+        values = design.outward(kind, free[first : first + len(owners)])
+        for owner, value, number in zip(owners, values, count, strict=True):
+            if owner != NOBODY:
+                table.setdefault(str(owner), {"rows": int(number)})[kind.name] = float(value)
+    classes = np.array([run.choice.model.model_class for run in batches])
+    modes = fitted.measured.modes
+    errors = {}
+    for part, groups in (("known", False), ("unseen", True)):
+        found = fitted.cross_validate(groups, closed=False)["throughput"]
+        for which in np.unique(modes):
+            for name in np.unique(classes):
+                rows = np.flatnonzero((modes == which) & (classes == name))
+                if np.isfinite(found[rows]).any():
+                    errors[f"{name}-{which}/throughput/{part}"] = found[rows]
+    return table, errors
+
+
 def _document(
     start: Coefficients, design: Design, free: Array,
     classes: dict[str, dict[str, float]], factors: dict[str, float],
@@ -570,7 +632,7 @@ def _document(
     document: dict[str, Any] = start.model_dump(exclude={"residuals", "pairings", "modes"})
     document["pairings"], document["modes"] = {}, {}
     for kind, owners, index, first in zip(
-        KINDS, design.owners, design.index, design.first, strict=True
+        design.kinds, design.owners, design.index, design.first, strict=True
     ):
         rows = np.bincount(index, minlength=len(owners))
         values = design.outward(kind, free[first : first + len(owners)])

@@ -22,7 +22,9 @@ from cpi_model.units import MILLISECOND
 
 SCHEMES = {
     "fp32": "fp32", "tf32": "bf16", "fp16": "bf16", "bf16": "bf16", "fp8": "fp8", "int8": "int8",
-    "int4": "int4-awq", "nvfp4": "nvfp4", "fp4": "nvfp4", "mxfp4": "mxfp4",
+    "int4": "int4-awq", "nvfp4": "nvfp4", "fp4": "nvfp4", "mxfp4": "mxfp4", "f16": "bf16",
+    "matmult-bf16": "bf16", "fp32, bf16": "bf16", "q4_k_m": "int4-awq", "int8 2:4": "int8",
+    "fp16 2:4": "bf16",
 }  # fmt: skip
 """Our scheme for a published precision."""
 DRAWN_LENGTH = 0.9
@@ -128,6 +130,9 @@ def _read_run(row: Mapping[str, str], facts: Catalog) -> Run | str:
     scheme_id = SCHEMES.get(published)
     if scheme_id is None:
         return "precision not known"
+    # The compiler of these chips multiplies 32-bit models in 16 bits unless told otherwise.
+    if scheme_id == "fp32" and accelerator.vendor == "AWS":
+        scheme_id = "bf16"
     if model.id.startswith("gpt-oss"):
         scheme_id = "mxfp4-experts"
     scheme = facts.schemes[scheme_id]
@@ -304,11 +309,17 @@ def _with_modes(x: Inputs, runs: list[Run], fitted: Coefficients) -> Inputs:
     prompt = np.array(x.prompt_factor)
     for index, run in enumerate(runs):
         kind, choice = mode(run), run.choice
-        if kind == "closed" or choice.model.transformer is None:
+        if kind == "closed":
             continue
-        pair = fitted.mode_pairing(
-            choice.model, choice.accelerator, choice.engine.id, choice.scheme.id, kind
-        )
+        if choice.model.transformer is None:
+            pair = fitted.sample_pairing(
+                choice.model, choice.accelerator, choice.arithmetic, choice.engine.id,
+                choice.scheme.id, kind,
+            )  # fmt: skip
+        else:
+            pair = fitted.mode_pairing(
+                choice.model, choice.accelerator, choice.engine.id, choice.scheme.id, kind
+            )
         fixed[index], sequence[index] = pair.fixed, pair.sequence
         prompt[index] = pair.prompt
     return replace(x, fixed_factor=fixed, sequence_factor=sequence, prompt_factor=prompt)

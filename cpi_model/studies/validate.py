@@ -206,7 +206,7 @@ def _inside(pairs: list[tuple[Prediction, Run]], fitted: Coefficients) -> dict[s
     """Share of closed-loop runs of language models that lie in the band of their pairing."""
     inside: dict[str, list[bool]] = {"throughput": [], "tpot": [], "ttft": []}
     for prediction, run in pairs:
-        if prediction.model_class != "llm" or prediction.scenario != "closed-loop":
+        if prediction.model_class != "llm" or mode(run) != "closed":
             continue
         choice = run.choice
         pairing = fitted.pairing(
