@@ -235,7 +235,25 @@ class Coefficients(Strict):
         """The same for models evaluated by the sample."""
         names = pairing_names(model, accelerator, engine, scheme)
         wide = f"{model.model_class}/{accelerator.generation}/{arithmetic}/{mode}"
-        return self._product(names, [self.modes.get(wide), self.modes.get(f"{names[3]}/{mode}")])
+        narrow = self.modes.get(f"{names[3]}/{mode}")
+        found = self._product(names, [self.modes.get(wide), narrow])
+        return found.model_copy(update={"rows_here": narrow.rows if narrow else 0})
+
+    def serving_pairing(
+        self, model: Model, accelerator: Accelerator, arithmetic: str, engine: str, scheme: str
+    ) -> tuple[str, Pairing]:
+        """What serving a model is like, and the residuals that go with it.
+
+        Language models under a steady load; others in batches, or where no batches were measured
+        on such chips, as in offline maxima.
+        """
+        if model.transformer is not None:
+            return "llm", self.pairing(model, accelerator, engine, scheme)
+        for mode in ("static", "offline"):
+            pair = self.sample_pairing(model, accelerator, arithmetic, engine, scheme, mode)
+            if pair.rows:
+                return f"{model.model_class}-{mode}", pair
+        return model.model_class, Pairing()
 
     def _product(self, names: tuple[str, ...], each: list[Pairing | None]) -> Pairing:
         found = [one for one in each if one is not None]
@@ -248,10 +266,13 @@ class Coefficients(Strict):
             rows_here=self.pairings[names[2]].rows if names[2] in self.pairings else 0,
         )
 
-    def spread(self, model_class: str, measure: str, pairing: Pairing) -> Residuals | None:
-        """Spread of left-out runs like one: of measured pairings, or of others; None if unknown."""
+    def spread(self, kind: str, measure: str, pairing: Pairing) -> Residuals | None:
+        """Spread of left-out runs of a kind: of measured pairings, or of others; None if unknown.
+
+        A kind as from :meth:`serving_pairing`.
+        """
         part = "known" if pairing.rows_here else "unseen"
-        for name in (f"{model_class}/{measure}/{part}", f"{model_class}/{measure}"):
+        for name in (f"{kind}/{measure}/{part}", f"{kind}/{measure}"):
             if (found := self.residuals.get(name)) is not None and found.rows:
                 return found
         return None

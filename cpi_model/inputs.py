@@ -856,7 +856,9 @@ def expert_arithmetic(choice: Choice) -> Precision:
 def _fitted(choice: Choice, fitted: Coefficients) -> dict[str, float]:
     chip, engine = fitted.chip(choice.accelerator), fitted.engine(choice.engine.id)
     general = fitted.general
-    pair = fitted.pairing(choice.model, choice.accelerator, choice.engine.id, choice.scheme.id)
+    _, pair = fitted.serving_pairing(
+        choice.model, choice.accelerator, choice.arithmetic, choice.engine.id, choice.scheme.id
+    )
     common = {
         "exponent": fitted.exponent,
         "attention_efficiency": chip.attention_efficiency,

@@ -363,12 +363,21 @@ def test_accuracy_is_that_of_the_fit(name: str) -> None:
     choice = asked(name).choice
     assert choice is not None
     found = explain.accuracy(asked(name))
-    residuals, known = coefficients().residuals, choice.model.model_class
-    part = "/known" if asked_is_measured(name) else "/unseen"
+    residuals, modes = coefficients().residuals, coefficients().modes
+    kind, part = choice.model.model_class, "/unseen"
+    if kind == "llm":
+        part = "/known" if asked_is_measured(name) else part
+    else:
+        wide = f"{kind}/{choice.accelerator.generation}/{choice.arithmetic}"
+        mode = next((mode for mode in ("static", "offline") if f"{wide}/{mode}" in modes), "")
+        run = f"{choice.accelerator.id}/{choice.engine.id}/{choice.scheme.id}/{mode}"
+        known = f"{choice.model.architecture_of or choice.model.id}/{run}"
+        part = "/known" if known in modes else part
+        kind = f"{kind}-{mode}" if mode else kind
     measured = [
         (row.rows, row.median_error, row.p90_error)
         for measure in ("ttft", "tpot", "throughput")
-        if (row := residuals.get(f"{known}/{measure}" + part * (known == "llm")))
+        if (row := residuals.get(f"{kind}/{measure}{part}") or residuals.get(f"{kind}/{measure}"))
     ]
     assert [(row.rows, row.median_error, row.p90_error) for row in found] == measured
     assert all(0 <= row.median_error <= row.p90_error for row in found)

@@ -408,8 +408,9 @@ class Fit:
             outcome[len(base) + np.arange(len(part)), np.arange(len(part))] = prior
             return outcome
 
+        # Of the library's methods the one that never stops without a step on these problems.
         solution = least_squares(
-            residuals, free[moving], jac=slopes, max_nfev=steps, tr_solver="lsmr"
+            residuals, free[moving], jac=slopes, max_nfev=steps, method="dogbox", tr_solver="lsmr"
         )
         return whole(solution.x)
 
@@ -561,7 +562,9 @@ def fit(paths: list[Path], target: Path) -> dict[str, dict[str, float]]:
         if mode(run) == "offline" and run.loop == "offline"
         and run.choice.model.sample and run.requests_per_s > 0
     ]  # fmt: skip
-    classes, factors, sample_errors = fit_samples(samples, start)
+    # Without factors of an earlier fit, so that the outcome does not depend on it.
+    blank = start.model_copy(update={"modes": {}, "pairings": {}})
+    classes, factors, sample_errors = fit_samples(samples, blank)
     document = _document(start, fitted.design, free, classes, factors)
     now = Coefficients.model_validate(document | {"residuals": {}})
     batches, batch_errors = _fit_batches(runs, now)

@@ -211,11 +211,11 @@ def accuracy(answer: Answer) -> list[Accuracy]:
     """
     if answer.choice is None:
         return []
-    fitted, choice = coefficients(), answer.choice
-    pair = _pairing(choice, fitted)
+    fitted = coefficients()
+    kind, pair = _serving(answer.choice, fitted)
     found = []
     for measure in ("ttft", "tpot", "throughput"):
-        spread = fitted.spread(choice.model.model_class, measure, pair)
+        spread = fitted.spread(kind, measure, pair)
         if spread is not None:
             found.append(
                 Accuracy(_measure(measure), spread.rows, spread.median_error, spread.p90_error)
@@ -225,15 +225,15 @@ def accuracy(answer: Answer) -> list[Accuracy]:
 
 def on_which_runs(answer: Answer) -> str:
     """What the runs behind :func:`accuracy` have to do with the fit."""
-    if answer.choice is None or answer.choice.model.model_class != "llm":
-        return "the runs that the coefficients were fitted to"
-    if _pairing(answer.choice, coefficients()).rows_here:
+    if answer.choice is not None and _serving(answer.choice, coefficients())[1].rows_here:
         return "runs left out of the fit, others of the same model, chip and engine being in it"
     return "runs left out of the fit with all others of their model, chip and engine"
 
 
-def _pairing(choice: Choice, fitted: Coefficients) -> Pairing:
-    return fitted.pairing(choice.model, choice.accelerator, choice.engine.id, choice.scheme.id)
+def _serving(choice: Choice, fitted: Coefficients) -> tuple[str, Pairing]:
+    return fitted.serving_pairing(
+        choice.model, choice.accelerator, choice.arithmetic, choice.engine.id, choice.scheme.id
+    )
 
 
 @dataclass(frozen=True)
@@ -256,8 +256,8 @@ def band(answer: Answer) -> Band | None:
     if answer.choice is None or x is None or e is None or not answer.feasible:
         return None
     fitted = coefficients()
-    pair = _pairing(answer.choice, fitted)
-    spread = fitted.spread(answer.choice.model.model_class, "throughput", pair)
+    kind, pair = _serving(answer.choice, fitted)
+    spread = fitted.spread(kind, "throughput", pair)
     if spread is None:
         return None
     rent = (float(e.compute_cost) + float(e.memory_cost)) / (1.0 - float(x.agent_share))
@@ -443,7 +443,7 @@ def _fitted_facts(choice: Choice, inputs: Inputs, fitted: Coefficients) -> Itera
         ("First token: steps, c", inputs.ttft_step, 1.0, "", engine_source, tokens),
     ]  # fmt: skip
     if tokens:
-        pair = _pairing(choice, fitted)
+        _, pair = _serving(choice, fitted)
         text = source(pair.rows, "this model with this engine, here or on other chips")
         figures += [
             ("This pairing: on the time of a step", pair.fixed, 1.0, "", text, True),

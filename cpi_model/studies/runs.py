@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from cpi_model.catalog import Catalog
 from cpi_model.coefficients import Coefficients
-from cpi_model.inputs import Choice, Inputs, arithmetic_on, numbers
+from cpi_model.inputs import Choice, Inputs, arithmetic_on, engine_runs_on, numbers
 from cpi_model.scenario import Scenario
 from cpi_model.schema import Accelerator, Engine, Model
 from cpi_model.units import MILLISECOND
@@ -45,8 +45,8 @@ LEAST_ROOM = 0.03
 ENGINES = (
     ("tensorrt-llm", "tensorrt-llm"), ("nim", "tensorrt-llm"), ("vllm", "vllm"),
     ("sglang", "sglang"), ("tensorrt", "tensorrt"), ("onnx", "onnxruntime"),
-    ("openvino", "openvino"), ("pytorch", "pytorch"), ("torch", "pytorch"), ("neuron", "neuron"),
-    ("llama.cpp", "llama.cpp"),
+    ("openvino", "openvino"), ("torch.compile", "pytorch-compile"), ("torch", "pytorch-eager"),
+    ("neuron", "neuron"), ("llama.cpp", "llama-cpp"), ("fastertransformer", "tensorrt-llm"),
 )  # fmt: skip
 """Our engine for a word in a published name; the first that is found counts."""
 MOST_IN_FLIGHT = 8192
@@ -136,7 +136,7 @@ def _read_run(row: Mapping[str, str], facts: Catalog) -> Run | str:
     if model.id.startswith("gpt-oss"):
         scheme_id = "mxfp4-experts"
     scheme = facts.schemes[scheme_id]
-    engine = _engine(row.get("engine") or "", model, facts)
+    engine = _engine(row.get("engine") or "", model, accelerator, facts)
     arithmetic = arithmetic_on(accelerator, scheme.arithmetic)
     if arithmetic is None or accelerator.memory_bandwidth_gb_per_s is None:
         return "speed of the hardware not known"
@@ -213,17 +213,19 @@ def _renamed(name: str, facts: Catalog) -> Model | None:
     return next((model for model in facts.models.values() if name in model.also), None)
 
 
-def _engine(name: str, model: Model, facts: Catalog) -> Engine:
-    """The engine of a published name, else the first that serves the class of models."""
+def _engine(name: str, model: Model, accelerator: Accelerator, facts: Catalog) -> Engine:
+    """The engine of a published name, else the first that serves such models on such chips."""
     if name in facts.engines:
         return facts.engines[name]
     lower = name.lower()
     for word, id in ENGINES:
         if word in lower and id in facts.engines:
             return facts.engines[id]
-    return next(
+    serve = [
         engine for engine in facts.engines.values() if model.model_class in engine.model_classes
-    )
+    ]
+    run = [engine for engine in serve if engine_runs_on(engine, accelerator)]
+    return (run or serve)[0]
 
 
 def _published_price(notes: str) -> float:
