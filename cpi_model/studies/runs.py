@@ -84,9 +84,12 @@ class Run:
 def _number(row: Mapping[str, str], name: str) -> float:
     text = (row.get(name) or "").strip()
     try:
-        return float(text) if text else math.nan
+        value = float(text) if text else math.nan
     except ValueError:
         raise UnreadableRow(f"{name} is not a number") from None
+    if value < 0 or math.isinf(value):
+        raise UnreadableRow(f"{name} is negative or infinite")
+    return value
 
 
 class UnreadableRow(ValueError):

@@ -1,0 +1,146 @@
+"""Predictions for tables of measured runs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cpi_model.__main__ import app
+from cpi_model.catalog import catalog
+from cpi_model.coefficients import coefficients
+from cpi_model.evaluate import evaluate
+from cpi_model.inputs import numbers
+from cpi_model.studies import validate
+from cpi_model.studies.runs import Run, read_run
+
+FACTS = catalog()
+CLOSED = {
+    "id": "closed", "model": "llama-3.1-70b", "hardware": "h100-sxm", "engine": "vllm",
+    "weight_precision": "fp8", "scenario": "closed-loop", "tensor_parallel": "4",
+    "accelerators": "4", "concurrency": "16", "input_tokens": "1024", "output_tokens": "1024",
+    "ttft_ms": "200", "tpot_ms": "20", "requests_per_s": "0.8", "output_tokens_per_s": "",
+    "batch_size": "", "notes": "", "cost_per_1m_inferences_usd": "", "model_class": "llm",
+    "latency_mean_ms": "",
+}  # fmt: skip
+VISION = CLOSED | {
+    "id": "vision", "model": "resnet50-v1.5", "hardware": "a100-sxm-80gb", "engine": "tensorrt",
+    "weight_precision": "int8", "scenario": "static-batch", "tensor_parallel": "",
+    "accelerators": "1", "concurrency": "", "input_tokens": "", "output_tokens": "",
+    "ttft_ms": "", "tpot_ms": "", "requests_per_s": "1000", "model_class": "vision",
+}  # fmt: skip
+
+
+def one(row: dict[str, str], **changes: str) -> validate.Prediction:
+    return validate.validate([row | changes], FACTS).predictions[0]
+
+
+def write(path: Path, rows: list[dict[str, str]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(CLOSED))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def test_a_closed_loop_obeys_littles_law() -> None:
+    found = one(CLOSED)
+    assert found.requests_per_s * (found.ttft + 1023 * found.tpot) == pytest.approx(16, rel=1e-9)
+    assert found.output_tokens_per_s == pytest.approx(1024 * found.requests_per_s)
+
+
+def test_a_run_is_estimated_as_the_app_estimates_it() -> None:
+    """The same TPOT as `evaluate` gives for the scenario of the run."""
+    run = read_run(CLOSED, FACTS)
+    assert isinstance(run, Run)
+    direct = evaluate(numbers(run.scenario, run.choice, coefficients()))
+    assert one(CLOSED).tpot == pytest.approx(float(direct.tpot), rel=1e-9)
+
+
+def test_twice_the_copies_serve_twice_the_load() -> None:
+    single, double = one(CLOSED), one(CLOSED, accelerators="8", concurrency="32")
+    assert double.requests_per_s == pytest.approx(2 * single.requests_per_s, rel=1e-9)
+
+
+def test_a_static_batch_takes_its_first_token_and_the_steps_after_it() -> None:
+    found = one(CLOSED, scenario="static-batch", batch_size="8")
+    assert found.latency == pytest.approx(found.ttft + 1023 * found.tpot, rel=1e-9)
+    assert found.requests_per_s == pytest.approx(8 / found.latency, rel=1e-9)
+
+
+def test_the_best_is_no_worse_than_any_load() -> None:
+    best = one(CLOSED, scenario="offline")
+    limited = one(CLOSED, scenario="server", model="llama-2-70b")
+    free = one(CLOSED, scenario="offline", model="llama-2-70b")
+    assert best.requests_per_s > one(CLOSED).requests_per_s
+    assert 0 < limited.requests_per_s <= free.requests_per_s
+
+
+def test_larger_batches_are_slower_each_and_faster_together() -> None:
+    found = [one(VISION, batch_size=str(batch)) for batch in (1, 8, 64)]
+    assert found[0].latency < found[1].latency < found[2].latency
+    assert found[0].requests_per_s < found[1].requests_per_s < found[2].requests_per_s
+    assert math.isnan(found[0].ttft)
+
+
+def test_a_published_cost_is_compared_at_its_price() -> None:
+    """1.8 USD an hour over the throughput."""
+    found = one(VISION, batch_size="8", notes="price 1.8 USD/h from the page")
+    assert found.cost_per_million == pytest.approx(1.8 / 3600 / found.requests_per_s * 1e6)
+    assert math.isnan(one(VISION, batch_size="8").cost_per_million)
+
+
+def test_every_row_is_answered_or_counted(tmp_path: Path) -> None:
+    rows = [
+        CLOSED, VISION | {"batch_size": "8"}, CLOSED | {"id": "x", "model": "no-such-model"},
+        CLOSED | {"id": "y", "concurrency": "many"}, CLOSED | {"id": "z", "scenario": "open-loop"},
+        CLOSED | {"id": "w", "input_tokens": "-5"},
+    ]  # fmt: skip
+    found = validate.validate(rows, FACTS)
+    assert [each.id for each in found.predictions] == [row["id"] for row in rows]
+    assert found.reasons["model not in the catalog"] == 1
+    assert found.reasons["concurrency is not a number"] == 1
+    assert found.reasons["input_tokens is negative or infinite"] == 1
+    assert sum(found.reasons.values()) == 4
+    for each in found.predictions:
+        assert bool(each.reason) != math.isfinite(each.requests_per_s)
+    errors = {(s.model_class, s.scenario, s.measure): s for s in found.summaries}
+    row = errors["llm", "closed-loop", "throughput"]
+    assert (row.rows, row.answered) == (4, 1)
+    assert row.median == pytest.approx(abs(0.8 / found.predictions[0].requests_per_s - 1))
+
+
+def test_the_command_prints_errors_and_writes_predictions(tmp_path: Path) -> None:
+    points = write(tmp_path / "runs.csv", [CLOSED, CLOSED | {"id": "x", "model": "no-such"}])
+    out = tmp_path / "predictions.csv"
+    done = CliRunner().invoke(app, ["validate", str(points), "--out", str(out), "--json"])
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.output)
+    assert (document["rows"], document["answered"]) == (2, 1)
+    assert document["unanswered"] == {"model not in the catalog": 1}
+    with out.open(newline="", encoding="utf-8") as file:
+        written = list(csv.DictReader(file))
+    assert [row["id"] for row in written] == ["closed", "x"]
+    assert float(written[0]["predicted_tpot_ms"]) == pytest.approx(one(CLOSED).tpot * 1e3, rel=1e-4)
+    assert written[1]["predicted_tpot_ms"] == "" and written[1]["reason"]
+
+
+def test_a_wrong_file_gets_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "wrong.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    (tmp_path / "binary.csv").write_bytes(bytes(range(256)))
+    for name, text in (
+        ("wrong.csv", "no column model, hardware, scenario"), ("binary.csv", "CSV"),
+        ("none.csv", "No such file"),
+    ):  # fmt: skip
+        with pytest.raises(validate.UnusableTable, match=text):
+            validate.read_table(tmp_path / name)
+
+
+def test_missing_columns_are_allowed() -> None:
+    """Three columns are enough for an answer."""
+    found = one({"model": "resnet50-v1.5", "hardware": "h100-sxm", "scenario": "offline"})
+    assert found.requests_per_s > 0 and not found.reason
