@@ -476,6 +476,11 @@ def validate(
         }
         for each in found.summaries
     ]  # fmt: skip
+    # Where nothing was answered there is no error.
+    rows = [
+        {name: None if isinstance(value, float) and math.isnan(value) else value
+         for name, value in row.items()} for row in rows
+    ]  # fmt: skip
     if as_json:
         _print_json({
             "rows": len(found.predictions), "answered": answered, "errors": rows,
@@ -484,7 +489,7 @@ def validate(
         return
     shares = ("coverage", "median_error", "mean_error", "p90_error")
     shown = [
-        {name: f"{value:.1%}" if name in shares and value == value else value
+        {name: f"{value:.1%}" if name in shares and value is not None else value
          for name, value in row.items()} for row in rows
     ]  # fmt: skip
     columns = {

@@ -115,13 +115,16 @@ def test_every_row_is_answered_or_counted(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_errors_and_writes_predictions(tmp_path: Path) -> None:
-    points = write(tmp_path / "runs.csv", [CLOSED, CLOSED | {"id": "x", "model": "no-such"}])
+    alone = CLOSED | {"id": "x", "model": "no-such", "model_class": "graph"}
+    points = write(tmp_path / "runs.csv", [CLOSED, alone])
     out = tmp_path / "predictions.csv"
     done = CliRunner().invoke(app, ["validate", str(points), "--out", str(out), "--json"])
     assert done.exit_code == 0, done.output
     document = json.loads(done.output)
     assert (document["rows"], document["answered"]) == (2, 1)
     assert document["unanswered"] == {"model not in the catalog": 1}
+    nothing = next(row for row in document["errors"] if row["model_class"] == "graph")
+    assert (nothing["coverage"], nothing["median_error"]) == (0, None)
     with out.open(newline="", encoding="utf-8") as file:
         written = list(csv.DictReader(file))
     assert [row["id"] for row in written] == ["closed", "x"]
