@@ -460,6 +460,7 @@ def validate(
 ) -> None:
     """Compare estimates with measured runs."""
     from cpi_model.studies import validate as study
+    from cpi_model.studies.answer import known
 
     try:
         found = study.validate(study.read_table(points), _facts())
@@ -472,14 +473,10 @@ def validate(
         {
             "model_class": each.model_class, "scenario": each.scenario, "measure": each.measure,
             "rows": each.rows, "coverage": each.answered / each.rows,
-            "median_error": each.median, "mean_error": each.mean, "p90_error": each.p90,
+            "median_error": known(each.median), "mean_error": known(each.mean),
+            "p90_error": known(each.p90),
         }
         for each in found.summaries
-    ]  # fmt: skip
-    # Where nothing was answered there is no error.
-    rows = [
-        {name: None if isinstance(value, float) and math.isnan(value) else value
-         for name, value in row.items()} for row in rows
     ]  # fmt: skip
     if as_json:
         _print_json({

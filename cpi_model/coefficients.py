@@ -215,7 +215,8 @@ class Coefficients(Strict):
     def pairing(self, model: Model, accelerator: Accelerator, engine: str, scheme: str) -> Pairing:
         """Product of what was measured for a pairing and for the wider ones that it is part of."""
         names = pairing_names(model, accelerator, engine, scheme)
-        return self._product(names, [self.pairings.get(name) for name in names])
+        found = [self.pairings.get(name) for name in names]
+        return _product(found, here=found[2])
 
     def mode_pairing(
         self, model: Model, accelerator: Accelerator, engine: str, scheme: str, mode: str
@@ -223,10 +224,8 @@ class Coefficients(Strict):
         """The same for runs of another kind: ``static`` batches, ``offline`` maxima."""
         names = pairing_names(model, accelerator, engine, scheme)
         wide = [self.pairings.get(name) for name in names[:2]]
-        return self._product(
-            names,
-            [*wide, self.modes.get(f"{engine}/{mode}"), self.modes.get(f"{names[3]}/{mode}")],
-        )
+        here = self.modes.get(f"{names[3]}/{mode}")
+        return _product([*wide, self.modes.get(f"{engine}/{mode}"), here], here)
 
     def sample_pairing(
         self, model: Model, accelerator: Accelerator, arithmetic: str, engine: str, scheme: str,
@@ -235,9 +234,8 @@ class Coefficients(Strict):
         """The same for models evaluated by the sample."""
         names = pairing_names(model, accelerator, engine, scheme)
         wide = f"{model.model_class}/{accelerator.generation}/{arithmetic}/{mode}"
-        narrow = self.modes.get(f"{names[3]}/{mode}")
-        found = self._product(names, [self.modes.get(wide), narrow])
-        return found.model_copy(update={"rows_here": narrow.rows if narrow else 0})
+        here = self.modes.get(f"{names[3]}/{mode}")
+        return _product([self.modes.get(wide), here], here)
 
     def serving_pairing(
         self, model: Model, accelerator: Accelerator, arithmetic: str, engine: str, scheme: str
@@ -255,17 +253,6 @@ class Coefficients(Strict):
                 return f"{model.model_class}-{mode}", pair
         return model.model_class, Pairing()
 
-    def _product(self, names: tuple[str, ...], each: list[Pairing | None]) -> Pairing:
-        found = [one for one in each if one is not None]
-        return Pairing(
-            fixed=math.prod(each.fixed for each in found),
-            sequence=math.prod(each.sequence for each in found),
-            prompt=math.prod(each.prompt for each in found),
-            ttft_step=math.prod(each.ttft_step for each in found),
-            rows=max((each.rows for each in found), default=0),
-            rows_here=self.pairings[names[2]].rows if names[2] in self.pairings else 0,
-        )
-
     def spread(self, kind: str, measure: str, pairing: Pairing) -> Residuals | None:
         """Spread of left-out runs of a kind: of measured pairings, or of others; None if unknown.
 
@@ -280,6 +267,19 @@ class Coefficients(Strict):
     def sample(self, model_class: str) -> SampleCoefficients:
         """Coefficients of a class of models, or the default."""
         return self.samples.get(model_class, self.samples["default"])
+
+
+def _product(each: list[Pairing | None], here: Pairing | None) -> Pairing:
+    """All factors together; `here` is the one of the very model, chip and engine."""
+    found = [one for one in each if one is not None]
+    return Pairing(
+        fixed=math.prod(one.fixed for one in found),
+        sequence=math.prod(one.sequence for one in found),
+        prompt=math.prod(one.prompt for one in found),
+        ttft_step=math.prod(one.ttft_step for one in found),
+        rows=max((one.rows for one in found), default=0),
+        rows_here=here.rows if here else 0,
+    )
 
 
 def pairing_names(

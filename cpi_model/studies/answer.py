@@ -472,7 +472,7 @@ KINDS: tuple[Kind, ...] = (
 # As JSON -----------------------------------------------------------------------------------------
 
 
-def _known(value: object) -> float | None:
+def known(value: object) -> float | None:
     """A number for JSON, which has no NaN and no infinity."""
     number = float(value)  # type: ignore[arg-type]
     return number if math.isfinite(number) else None
@@ -500,7 +500,7 @@ def figures(estimate: Estimate | None) -> dict[str, Any]:
     """Figures of one estimate by their names in JSON; without one, the names with null."""
 
     def number(name: str, unit: float = 1.0) -> float | None:
-        return None if estimate is None else _known(float(getattr(estimate, name)) / unit)
+        return None if estimate is None else known(float(getattr(estimate, name)) / unit)
 
     cost, cost_rate = number("cost_per_inference"), number("cost_rate")
     per_second = cost_rate / cost if cost and cost_rate is not None else None
@@ -558,7 +558,7 @@ def _price(
         return None
     price = choice.price
     instance = None if choice.instance is None else choice.instance.id
-    effective = _known(float(inputs.instance_price) * HOUR)
+    effective = known(float(inputs.instance_price) * HOUR)
     if price is None:
         own = scenario.device_price_usd_per_hour
         devices = (

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class Kind:
     """A coefficient to fit: where it is kept, where it acts, its prior and how far it may go."""
 
     name: str
-    """As in the file; a dot separates the number format."""
+    """As in the file."""
     table: str
     level: str
     """What has a value of its own: every chip generation, engine, pairing, or all runs alike."""
@@ -198,6 +199,17 @@ class Design:
         chosen_ones: Array = np.repeat(flags, [len(owners) for owners in self.owners]) & self.real
         return chosen_ones
 
+    def coefficients(self, free: Array) -> Iterator[tuple[Kind, str, float, int]]:
+        """Each coefficient with its kind, its owner and the number of runs that it acts on."""
+        for kind, owners, index, first in zip(
+            self.kinds, self.owners, self.index, self.first, strict=True
+        ):
+            counts = np.bincount(index, minlength=len(owners))
+            values = self.outward(kind, free[first : first + len(owners)])
+            for owner, value, count in zip(owners, values, counts, strict=True):
+                if owner != NOBODY:
+                    yield kind, str(owner), float(value), int(count)
+
     def outward(self, kind: Kind, free: Array) -> Array:
         """From free numbers of the optimiser (0 at the prior) to coefficients."""
         free = np.clip(free, -FARTHEST, FARTHEST)
@@ -322,10 +334,13 @@ class Fit:
     def run(self, rows: NDArray[np.intp]) -> Array:
         """Coefficients from some rows: steady serving, then the rest on top of it."""
         closed = self.design.closed[rows]
-        free = np.zeros(self.design.size)
-        if closed.any():
-            free = self.closed_loops(free, rows[closed])
+        free = self.closed_loops(rows[closed])
         return self.others(free, rows[~closed]) if not closed.all() else free
+
+    @cached_property
+    def steady(self) -> Array:
+        """Coefficients from all closed loops, on top of which the others are cross-validated."""
+        return self.closed_loops(np.flatnonzero(self.design.closed))
 
     def others(self, free: Array, rows: NDArray[np.intp]) -> Array:
         """Static batches and offline maxima.
@@ -341,9 +356,12 @@ class Fit:
         own = design.where(lambda kind: kind.level == "pairing_mode")
         return self._move(free, rows, own, WEIGHTS, 0.125, 0.4, 20)
 
-    def closed_loops(self, free: Array, rows: NDArray[np.intp]) -> Array:
+    def closed_loops(self, rows: NDArray[np.intp]) -> Array:
         """The general coefficients, then pairings, then the first token."""
         design = self.design
+        free = np.zeros(design.size)
+        if not len(rows):
+            return free
         general = design.where(lambda kind: kind.table not in ("pairings", "modes"))
         free = self._move(free, rows, general, WEIGHTS, 0.25, 0.15, 30)
         # Models and engines at large: an odd collection of runs must not move them.
@@ -422,9 +440,6 @@ class Fit:
         design = self.design
         random = np.random.default_rng(seed)
         part = np.flatnonzero(design.closed == closed)
-        basis = np.zeros(design.size)
-        if not closed and design.closed.any():
-            basis = self.closed_loops(basis, np.flatnonzero(design.closed))
         count = len(part)
         if groups:
             names = np.array([
@@ -444,7 +459,7 @@ class Fit:
         found = {name: np.zeros(count) for name in WEIGHTS}
         for number in np.unique(fold):
             out, rest = np.flatnonzero(fold == number), part[fold != number]
-            free = self.closed_loops(basis, rest) if closed else self.others(basis, rest)
+            free = self.closed_loops(rest) if closed else self.others(self.steady, rest)
             errors = self.predict(free, part[out])
             for name, column in found.items():
                 column[out] = errors[name]
@@ -523,12 +538,10 @@ def _language_runs(runs: list[Run], start: Coefficients) -> list[Run]:
     return [run for run in language if mode(run) != "offline"] + at_their_best(offline, start)
 
 
-def _named(
-    fitted: Fit, closed: bool, kind: str, part: str, errors: Mapping[str, Array]
-) -> dict[str, Array]:
+def _named(fitted: Fit, closed: bool, part: str, errors: Mapping[str, Array]) -> dict[str, Array]:
     """Errors by name; of other runs by their mode."""
     if closed:
-        return {f"{kind}/{name}/{part}": error for name, error in errors.items()}
+        return {f"llm/{name}/{part}": error for name, error in errors.items()}
     modes = fitted.measured.modes[~fitted.design.closed]
     return {
         f"llm-{which}/{name}/{part}": error[modes == which]
@@ -550,12 +563,12 @@ def fit(paths: list[Path], target: Path) -> dict[str, dict[str, float]]:
     free = fitted.run(everything)
     final = fitted.predict(free, np.flatnonzero(fitted.design.closed))
     left_out_errors: dict[str, Array] = {}
-    for kind, closed in (("llm", True), ("llm-other", False)):
+    for closed in (True, False):
         if not (fitted.design.closed == closed).any():
             continue
         for part, groups in (("known", False), ("unseen", True)):
             left_out_errors |= _named(
-                fitted, closed, kind, part, fitted.cross_validate(groups, closed=closed)
+                fitted, closed, part, fitted.cross_validate(groups, closed=closed)
             )
     samples = [
         run for run in runs
@@ -567,7 +580,7 @@ def fit(paths: list[Path], target: Path) -> dict[str, dict[str, float]]:
     classes, factors, sample_errors = fit_samples(samples, blank)
     document = _document(start, fitted.design, free, classes, factors)
     now = Coefficients.model_validate(document | {"residuals": {}})
-    batches, batch_errors = _fit_batches(runs, now)
+    batches, batch_errors = _fit_batches(runs, samples, now)
     document["modes"] |= batches
     left_out_errors |= batch_errors
     residuals = {f"llm/{name}": _spread(-error) for name, error in final.items()}
@@ -588,32 +601,21 @@ def fit(paths: list[Path], target: Path) -> dict[str, dict[str, float]]:
 
 
 def _fit_batches(
-    runs: list[Run], start: Coefficients
+    runs: list[Run], offline: list[Run], start: Coefficients
 ) -> tuple[dict[str, dict[str, float]], dict[str, Array]]:
     """Factors of models evaluated by the sample, by kind of run, and the errors left out."""
     batches = [
         run for run in runs
         if run.choice.model.sample and (run.requests_per_s > 0 or run.latency > 0)
-        and (mode(run) == "static" and not math.isnan(run.batch))
-    ] + at_their_best([
-        run for run in runs
-        if run.choice.model.sample and mode(run) == "offline" and run.loop == "offline"
-        and run.requests_per_s > 0
-    ], start)  # fmt: skip
+        and mode(run) == "static" and not math.isnan(run.batch)
+    ] + at_their_best(offline, start)  # fmt: skip
     if not batches:
         return {}, {}
     fitted = Fit(batches, start, SAMPLE_KINDS)
-    rows = np.arange(len(batches))
-    free, design = fitted.run(rows), fitted.design
+    free = fitted.run(np.arange(len(batches)))
     table: dict[str, dict[str, float]] = {}
-    for kind, owners, index, first in zip(
-        design.kinds, design.owners, design.index, design.first, strict=True
-    ):
-        count = np.bincount(index, minlength=len(owners))
-        values = design.outward(kind, free[first : first + len(owners)])
-        for owner, value, number in zip(owners, values, count, strict=True):
-            if owner != NOBODY:
-                table.setdefault(str(owner), {"rows": int(number)})[kind.name] = float(value)
+    for kind, owner, value, count in fitted.design.coefficients(free):
+        table.setdefault(owner, {"rows": count})[kind.name] = value
     classes = np.array([run.choice.model.model_class for run in batches])
     modes = fitted.measured.modes
     errors = {}
@@ -634,27 +636,20 @@ def _document(
     """The coefficients after a fit, as they are written."""
     document: dict[str, Any] = start.model_dump(exclude={"residuals", "pairings", "modes"})
     document["pairings"], document["modes"] = {}, {}
-    for kind, owners, index, first in zip(
-        design.kinds, design.owners, design.index, design.first, strict=True
-    ):
-        rows = np.bincount(index, minlength=len(owners))
-        values = design.outward(kind, free[first : first + len(owners)])
-        for owner, value, count in zip(owners, values, rows, strict=True):
-            if kind.table == "general":
-                document["general"][kind.name] = float(value)
-                continue
-            if owner == NOBODY:
-                continue
-            name, _, number_format = str(owner).partition(".")
-            if kind.table in ("pairings", "modes") or "format" not in kind.level:
-                name, number_format = str(owner), ""
-            default = dict(document[kind.table].get("default", {}))
-            table = document[kind.table].setdefault(name, default)
-            table["rows"] = max(int(count), table.get("rows", 0))
-            if number_format:
-                table[kind.name] = dict(table[kind.name]) | {number_format: float(value)}
-            else:
-                table[kind.name] = float(value)
+    for kind, owner, value, count in design.coefficients(free):
+        if kind.table == "general":
+            document["general"][kind.name] = value
+            continue
+        name, _, number_format = owner.partition(".")
+        if kind.table in ("pairings", "modes") or "format" not in kind.level:
+            name, number_format = owner, ""
+        default = dict(document[kind.table].get("default", {}))
+        table = document[kind.table].setdefault(name, default)
+        table["rows"] = max(count, table.get("rows", 0))
+        if number_format:
+            table[kind.name] = dict(table[kind.name]) | {number_format: value}
+        else:
+            table[kind.name] = value
     for name, fitted in classes.items():
         document["samples"][name] = document["samples"].get(
             name, dict(document["samples"]["default"])

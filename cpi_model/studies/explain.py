@@ -200,7 +200,9 @@ def _cost_steps(scenario: Scenario, x: Inputs, e: Estimate) -> Iterator[Step]:
     )
 
 
-MEASURES = {"ttft": "time to first token", "tpot": "time per output token"}
+MEASURES = {
+    "ttft": "time to first token", "tpot": "time per output token", "throughput": "throughput",
+}  # fmt: skip
 
 
 def accuracy(answer: Answer) -> list[Accuracy]:
@@ -214,12 +216,10 @@ def accuracy(answer: Answer) -> list[Accuracy]:
     fitted = coefficients()
     kind, pair = _serving(answer.choice, fitted)
     found = []
-    for measure in ("ttft", "tpot", "throughput"):
+    for measure, what in MEASURES.items():
         spread = fitted.spread(kind, measure, pair)
         if spread is not None:
-            found.append(
-                Accuracy(_measure(measure), spread.rows, spread.median_error, spread.p90_error)
-            )
+            found.append(Accuracy(what, spread.rows, spread.median_error, spread.p90_error))
     return found
 
 
@@ -309,10 +309,6 @@ def costs(answer: Answer) -> list[Cost]:
         Cost("Per month", rate * MONTH, math.nan),
         Cost("Per year", rate * YEAR, math.nan),
     ]
-
-
-def _measure(name: str) -> str:
-    return MEASURES.get(name, name)
 
 
 def facts(answer: Answer, catalog: Catalog) -> list[Fact]:

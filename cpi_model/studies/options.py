@@ -115,7 +115,7 @@ def _accelerators(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
         elif not _priced(scenario, chip.id, catalog):
             problem = f"no {scenario.purchase.replace('_', ' ')} price"
             problem += "" if scenario.cloud == scenario.region == "any" else " there"
-        elif engine and (not engine_runs_on(engine, chip)):
+        elif engine and not engine_runs_on(engine, chip):
             problem = f"not with {engine.name}"
         elif engine and model and chip.memory_gb is None and chip.kind != "cpu":
             problem = "memory not published"

@@ -149,16 +149,17 @@ def _read_run(row: Mapping[str, str], facts: Catalog) -> Run | str:
     exact = (row.get("engine") or "") in facts.engines
     drawn = DRAWN_LENGTH if loop == "closed-loop" and exact else 1.0
     parallel = _parallel(row, accelerator)
-    in_flight = _number(row, "concurrency")
+    in_flight, batch = _number(row, "concurrency"), _number(row, "batch_size")
     if math.isnan(in_flight):
-        in_flight = _number(row, "batch_size")
+        in_flight = batch
     tokens_in, tokens_out = _number(row, "input_tokens"), _number(row, "output_tokens")
     reference = model.sample.reference_tokens if model.sample else 0
-    if (row.get("id") or "").startswith("mlperf"):
+    id, beams = row.get("id") or "", 1
+    if id.startswith("mlperf"):
+        beams = BEAMS.get(model.id, 1)
         tokens_in = MLPERF_TOKENS.get(model.id, tokens_in)
         if math.isnan(tokens_out) and model.id in MLPERF_ANSWER:
             tokens_in, tokens_out = MLPERF_ANSWER[model.id]
-    beams = BEAMS.get(model.id, 1) if (row.get("id") or "").startswith("mlperf") else 1
     scenario = Scenario(
         model=model.id,
         accelerator=accelerator.id,
@@ -194,9 +195,9 @@ def _read_run(row: Mapping[str, str], facts: Catalog) -> Run | str:
         price=None, arithmetic=arithmetic, devices_per_replica=devices, notes=(),
     )  # fmt: skip
     return Run(
-        id=row.get("id") or "", scenario=scenario, choice=choice, loop=loop,
+        id=id, scenario=scenario, choice=choice, loop=loop,
         nominal_output=tokens_out,
-        accelerators=_number(row, "accelerators"),
+        accelerators=accelerators,
         ttft=_number(row, "ttft_ms") * MILLISECOND,
         tpot=_number(row, "tpot_ms") * MILLISECOND,
         requests_per_s=_number(row, "requests_per_s"),
@@ -204,7 +205,7 @@ def _read_run(row: Mapping[str, str], facts: Catalog) -> Run | str:
         latency=(middle if math.isnan(mean) else mean) * MILLISECOND,
         cost_per_million=_number(row, "cost_per_1m_inferences_usd"),
         price=_published_price(row.get("notes") or ""),
-        batch=_number(row, "batch_size"),
+        batch=batch,
         replicas=1.0 if alone else max(math.floor(accelerators / devices), 1.0),
         tensor_parallel_given=not math.isnan(ways),
         engine_given=exact,

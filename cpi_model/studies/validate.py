@@ -273,6 +273,16 @@ def _of(run: Run, speed: Mapping[str, float]) -> Prediction:
     )  # fmt: skip
 
 
+def _answers(
+    runs: list[Run], requests_per_s: Array, ttft: Array, tpot: Array, latency: Array
+) -> list[Prediction]:
+    columns = {"requests_per_s": requests_per_s, "ttft": ttft, "tpot": tpot, "latency": latency}
+    return [
+        _of(run, {name: float(column[index]) for name, column in columns.items()})
+        for index, run in enumerate(runs)
+    ]
+
+
 def _columns(speed: Performance) -> dict[str, Array]:
     return {field.name: np.asarray(getattr(speed, field.name)) for field in fields(speed)}
 
@@ -291,13 +301,7 @@ def _closed_loop(runs: list[Run], fitted: Coefficients) -> list[Prediction]:
         speed["latency_mean"],
     )
     requests = copies * np.asarray(x.concurrency) / whole
-    return [
-        _of(run, {
-            "requests_per_s": float(requests[i]), "ttft": float(speed["ttft"][i]),
-            "tpot": float(speed["tpot"][i]), "latency": float(whole[i]),
-        })
-        for i, run in enumerate(runs)
-    ]  # fmt: skip
+    return _answers(runs, requests, speed["ttft"], speed["tpot"], whole)
 
 
 def static_times(x: Inputs, speed: Performance) -> tuple[Array, Array, Array]:
@@ -328,13 +332,7 @@ def _static_batch(runs: list[Run], fitted: Coefficients) -> list[Prediction]:
     ttft, tpot, latency = static_times(x, performance(x))
     copies = np.array([run.replicas for run in runs])
     requests = copies * batch / latency
-    return [
-        _of(run, {
-            "requests_per_s": float(requests[i]), "ttft": float(ttft[i]), "tpot": float(tpot[i]),
-            "latency": float(latency[i]),
-        })
-        for i, run in enumerate(runs)
-    ]  # fmt: skip
+    return _answers(runs, requests, ttft, tpot, latency)
 
 
 def _best(runs: list[Run], fitted: Coefficients) -> list[Prediction]:
