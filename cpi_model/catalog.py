@@ -29,6 +29,7 @@ from cpi_model.schema import (
     Instance,
     InstancePrice,
     Model,
+    ModelRow,
     Purchase,
     Scheme,
     ServicePrice,
@@ -138,6 +139,7 @@ def load(folder: Path | None = None) -> Catalog:
         raise CatalogError(f"{folder}: no such folder of data")
     accelerators = _things(folder, "accelerators", Accelerator)
     models = _things(folder, "models", Model)
+    models |= _measured_models(folder, models)
     schemes = _things(folder, "schemes", Scheme)
     engines = _things(folder, "engines", Engine)
     rows = _rows(folder, "instances.csv", Instance, lambda r: r.id)
@@ -217,7 +219,7 @@ def catalog() -> Catalog:
 
 
 Thing = TypeVar("Thing", Accelerator, Model, Scheme, Engine)
-Row = TypeVar("Row", Instance, InstancePrice, ApiPrice, ServicePrice, EnergyFact)
+Row = TypeVar("Row", ModelRow, Instance, InstancePrice, ApiPrice, ServicePrice, EnergyFact)
 Item = TypeVar("Item")
 
 
@@ -239,6 +241,22 @@ def _things(folder: Path, name: str, kind: type[Thing]) -> dict[str, Thing]:
         found[thing.id] = thing
     if not found:
         raise CatalogError(f"{name}/: no entries")
+    return found
+
+
+def _measured_models(folder: Path, known: Mapping[str, Model]) -> dict[str, Model]:
+    """Models of published benchmarks, a row each."""
+    file = "models/measured.csv"
+    if not (folder / file).exists():
+        return {}
+    found = {}
+    for row in _rows(folder, file, ModelRow, lambda r: r.id):
+        if row.id in known:
+            raise CatalogError(f"{file}: {row.id}: there is a file of that name as well")
+        try:
+            found[row.id] = row.model()
+        except ValidationError as error:
+            raise CatalogError(f"{file}: {row.id}: {_explain(error)}") from error
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import tomllib
+from dataclasses import dataclass, fields
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -113,6 +114,12 @@ class Pairing(Strict):
     """On the time of a prompt."""
     ttft_step: Annotated[float, Field(gt=0)] = 1.0
     """On the decode steps waited for before the first token."""
+    streams: Annotated[float, Field(gt=0)] = 1.0
+    """Batches worked on at a time, where requests take longer than throughput says."""
+    reached: Annotated[float, Field(gt=0)] = 1.0
+    """Share of the best throughput that is reached within a limit or at an offered load."""
+    first: Annotated[float, Field(gt=0)] = 1.0
+    """On the time to first token of other software, without moving anything else."""
     rows: int = Field(ge=0, default=0)
     rows_here: int = Field(ge=0, default=0)
     """Runs of this very model, chip and engine."""
@@ -193,11 +200,9 @@ class Coefficients(Strict):
     pairings: dict[str, Pairing]
     """Of serving under a steady number of requests."""
     modes: dict[str, Pairing]
-    """The same for runs of another kind: ``engine/mode``, ``model/chip/engine/scheme/mode``."""
+    """The same for runs of another kind, by the names of :func:`mode_names`."""
     samples: dict[str, SampleCoefficients]
     """By model class."""
-    sample_chips: dict[str, Annotated[float, Field(gt=0)]]
-    """Factor on the sample efficiency by ``generation/precision``; 1 where there is none."""
     residuals: dict[str, Residuals]
     assumptions: Assumptions
 
@@ -219,23 +224,21 @@ class Coefficients(Strict):
         return _product(found, here=found[2])
 
     def mode_pairing(
-        self, model: Model, accelerator: Accelerator, engine: str, scheme: str, mode: str
-    ) -> Pairing:
-        """The same for runs of another kind: ``static`` batches, ``offline`` maxima."""
-        names = pairing_names(model, accelerator, engine, scheme)
-        wide = [self.pairings.get(name) for name in names[:2]]
-        here = self.modes.get(f"{names[3]}/{mode}")
-        return _product([*wide, self.modes.get(f"{engine}/{mode}"), here], here)
-
-    def sample_pairing(
         self, model: Model, accelerator: Accelerator, arithmetic: str, engine: str, scheme: str,
-        mode: str,
+        mode: str, software: str = "",
     ) -> Pairing:  # fmt: skip
-        """The same for models evaluated by the sample."""
-        names = pairing_names(model, accelerator, engine, scheme)
-        wide = f"{model.model_class}/{accelerator.generation}/{arithmetic}/{mode}"
-        here = self.modes.get(f"{names[3]}/{mode}")
-        return _product([self.modes.get(wide), here], here)
+        """The same for runs of another kind: ``static`` batches, ``offline`` maxima, ...
+
+        `software` is the engine as a table of runs calls it, where that is another.
+        """
+        wide: tuple[Pairing | None, ...] = ()
+        if model.transformer is not None:
+            names = pairing_names(model, accelerator, engine, scheme)
+            wide = tuple(self.pairings.get(name) for name in names[:2])
+        others = mode_names(model, accelerator, arithmetic, engine, scheme, mode, software)
+        found = [self.modes.get(getattr(others, field.name)) for field in fields(others)]
+        here = self.modes.get(others.pairing_software) or self.modes.get(others.pairing)
+        return _product([*wide, *found], here)
 
     def serving_pairing(
         self, model: Model, accelerator: Accelerator, arithmetic: str, engine: str, scheme: str
@@ -247,10 +250,13 @@ class Coefficients(Strict):
         """
         if model.transformer is not None:
             return "llm", self.pairing(model, accelerator, engine, scheme)
-        for mode in ("static", "offline"):
-            pair = self.sample_pairing(model, accelerator, arithmetic, engine, scheme, mode)
-            if pair.rows:
-                return f"{model.model_class}-{mode}", pair
+        for level in ("generation", "whole"):
+            for mode in ("static", "offline"):
+                names = mode_names(model, accelerator, arithmetic, engine, scheme, mode)
+                if getattr(names, level) in self.modes:
+                    return f"{model.model_class}-{mode}", self.mode_pairing(
+                        model, accelerator, arithmetic, engine, scheme, mode
+                    )
         return model.model_class, Pairing()
 
     def spread(self, kind: str, measure: str, pairing: Pairing) -> Residuals | None:
@@ -277,6 +283,9 @@ def _product(each: list[Pairing | None], here: Pairing | None) -> Pairing:
         sequence=math.prod(one.sequence for one in found),
         prompt=math.prod(one.prompt for one in found),
         ttft_step=math.prod(one.ttft_step for one in found),
+        streams=math.prod(one.streams for one in found),
+        reached=math.prod(one.reached for one in found),
+        first=math.prod(one.first for one in found),
         rows=max((one.rows for one in found), default=0),
         rows_here=here.rows if here else 0,
     )
@@ -293,6 +302,42 @@ def pairing_names(
         f"{family}/{engine}",
         f"{family}/{chip}/{engine}",
         f"{family}/{chip}/{engine}/{scheme}",
+    )
+
+
+@dataclass(frozen=True)
+class ModeNames:
+    """Names in ``modes`` of one run, from the widest to the narrowest; empty where it has none."""
+
+    whole: str
+    generation: str
+    chip: str
+    engine: str
+    software: str
+    family: str
+    pairing: str
+    pairing_software: str
+
+
+def mode_names(
+    model: Model, accelerator: Accelerator, arithmetic: str, engine: str, scheme: str, mode: str,
+    software: str = "",
+) -> ModeNames:  # fmt: skip
+    """Names of what was measured in runs of one kind.
+
+    Published names of software count beside the engine that they stand for.
+    """
+    family, chip, of = model.architecture_of or model.id, accelerator.id, model.model_class
+    other = software if software != engine else ""
+    return ModeNames(
+        whole=f"{of}/{mode}",
+        generation=f"{of}/{accelerator.generation}/{arithmetic}/{mode}",
+        chip=f"{of}/{chip}/{mode}",
+        engine=f"{of}/{engine}/{mode}",
+        software=f"{of}/{other}/{mode}" if other else "",
+        family=f"{family}/{mode}",
+        pairing=f"{family}/{chip}/{engine}/{scheme}/{mode}",
+        pairing_software=f"{family}/{chip}/{other}/{scheme}/{mode}" if other else "",
     )
 
 

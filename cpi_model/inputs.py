@@ -910,10 +910,9 @@ def _fitted(choice: Choice, fitted: Coefficients) -> dict[str, float]:
             "latency_log_sd": fitted.assumptions.latency_log_sd,
         }  # fmt: skip
     sample = fitted.sample(choice.model.model_class)
-    factor = fitted.sample_chips.get(f"{choice.accelerator.generation}/{choice.arithmetic}", 1.0)
     peak = choice.accelerator.dense_tflops[choice.arithmetic]
     return common | {
-        "compute_efficiency": min(sample.compute_efficiency * factor, 1.0),
+        "compute_efficiency": sample.compute_efficiency,
         "half_tokens": 0.0,
         "expert_efficiency": 1.0,
         "expert_half_tokens": 0.0,

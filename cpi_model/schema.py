@@ -241,6 +241,8 @@ class Sample(Strict):
     """Activations written and read again per sample, at 2 bytes each."""
     gather_kb: NotNegative = 0.0
     """Bytes fetched at random addresses per sample: embedding rows, tree nodes."""
+    gflop_by_width: dict[str, Positive] = {}
+    """``gflop`` of square images of other widths, by the width in pixels."""
 
 
 class Model(Sourced):
@@ -276,6 +278,112 @@ class Model(Sourced):
         if self.params_from == "published" and not self.note:
             raise ValueError("params_from is 'published', must come with a note that says why")
         return self
+
+
+class ModelRow(Strict):
+    """A model of a published benchmark, as a row of ``models/measured.csv``.
+
+    Language models by their layers, others by the work of one sample; one source for all figures
+    but the activations, which nobody publishes.
+    """
+
+    id: Id
+    name: str
+    maker: str
+    model_class: ModelClass
+    params_b: Positive
+    layers: int = Field(ge=0, default=0)
+    hidden: int = Field(ge=0, default=0)
+    heads: int = Field(ge=0, default=0)
+    kv_heads: int = Field(ge=0, default=0)
+    head_dim: int = Field(ge=0, default=0)
+    intermediate: int = Field(ge=0, default=0)
+    gated: bool = False
+    vocabulary: int = Field(ge=0, default=0)
+    tied_embeddings: bool = False
+    attention_layers: int = Field(ge=0, default=0)
+    """Where they are more than ``layers``: attention of a decoder to its encoder."""
+    experts: int = Field(ge=0, default=0)
+    experts_per_token: int = Field(ge=0, default=0)
+    expert_intermediate: int = Field(ge=0, default=0)
+    shared_intermediate: int = Field(ge=0, default=0)
+    max_context_tokens: int = Field(ge=0, default=0)
+    gflop: NotNegative = 0.0
+    attention_gflop: NotNegative = 0.0
+    reference_tokens: int = Field(ge=0, default=0)
+    max_tokens: int = Field(ge=0, default=0)
+    activation_mb: NotNegative = 0.0
+    gflop_by_width: str = ""
+    """``width:gflop`` pairs with semicolons between."""
+    also: str = ""
+    """Other names, with semicolons between."""
+    source: str = Field(min_length=1)
+    accessed: Day
+    source_kind: SourceKind
+    note: str = ""
+
+    def model(self) -> Model:
+        """The same as an entry of the catalog."""
+        if self.model_class == "llm":
+            shape: dict[str, object] = {"transformer": self._transformer()}
+            covers = ["params_b", "transformer"]
+        else:
+            shape = {"sample": self._sample()}
+            covers = ["params_b", *(f"sample.{name}" for name in self._sample() if name in KNOWN)]
+        sources = [
+            {
+                "title": self.source, "accessed": self.accessed, "kind": self.source_kind,
+                "covers": covers, "note": self.note,
+            }
+        ]  # fmt: skip
+        if self.model_class != "llm":
+            sources.append(
+                {
+                    "title": "rule of thumb from the work of a sample", "accessed": self.accessed,
+                    "kind": "assumption", "covers": ["sample.activation_mb"],
+                }
+            )  # fmt: skip
+        return Model.model_validate(
+            {
+                "id": self.id, "name": self.name, "maker": self.maker,
+                "model_class": self.model_class, "params_b": self.params_b,
+                "also": tuple(filter(None, self.also.split(";"))), "sources": sources,
+            } | shape
+        )  # fmt: skip
+
+    def _transformer(self) -> dict[str, object]:
+        experts = {
+            "moe_layers": self.layers, "experts": self.experts,
+            "experts_per_token": self.experts_per_token,
+            "expert_intermediate": self.expert_intermediate,
+        }  # fmt: skip
+        shared = {"shared_experts": 1, "shared_intermediate": self.shared_intermediate}
+        return {
+            "hidden": self.hidden, "vocabulary": self.vocabulary,
+            "tied_embeddings": self.tied_embeddings, "gated": self.gated,
+            "max_context_tokens": self.max_context_tokens,
+            "dense_layers": 0 if self.experts else self.layers,
+            "dense_intermediate": self.intermediate,
+            "attention": {
+                "layers": self.attention_layers or self.layers, "heads": self.heads,
+                "kv_heads": self.kv_heads, "head_dim": self.head_dim,
+            },
+        } | (experts if self.experts else {}) | (shared if self.shared_intermediate else {})  # fmt: skip
+
+    def _sample(self) -> dict[str, object]:
+        text = {
+            "attention_gflop": self.attention_gflop, "reference_tokens": self.reference_tokens,
+            "max_tokens": self.max_tokens,
+        } if self.reference_tokens else {}  # fmt: skip
+        widths = dict(pair.split(":") for pair in filter(None, self.gflop_by_width.split(";")))
+        return {
+            "unit": "sequence" if self.model_class == "encoder" else "image",
+            "gflop": self.gflop, "activation_mb": self.activation_mb,
+        } | text | ({"gflop_by_width": widths} if widths else {})  # fmt: skip
+
+
+KNOWN = {"gflop", "attention_gflop", "reference_tokens", "max_tokens", "gflop_by_width"}
+"""Figures of a sample that a row of models states by its source."""
 
 
 class Scheme(Sourced):

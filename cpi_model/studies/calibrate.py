@@ -21,16 +21,25 @@ import numpy as np
 import tomli_w
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
+from scipy.sparse import csr_array
 from scipy.special import expit
 
 from cpi_model.catalog import catalog, data_folder
-from cpi_model.coefficients import Coefficients, coefficients, pairing_names
+from cpi_model.coefficients import (
+    Coefficients,
+    ModeNames,
+    coefficients,
+    mode_names,
+    pairing_names,
+)
 from cpi_model.evaluate import Performance, performance
 from cpi_model.inputs import UNQUANTISED_BYTES, Inputs, expert_arithmetic
-from cpi_model.studies.runs import Run, mode, read_runs, stack
-from cpi_model.studies.validate import at_their_best, static_times
+from cpi_model.studies.runs import LIMITED, Run, mode, read_runs, residual_kind, stack
+from cpi_model.studies.validate import at_their_best, predict, static_times
 from cpi_model.units import MICROSECOND, MILLISECOND, Array
 
+PARTS = ("known", "unseen", "elsewhere")
+"""What is left out: single rows, groups of (model, chip, engine), whole generations of chips."""
 ROW_FOLDS = 5
 GROUP_FOLDS = 12
 """Parts of the cross-validation by rows, and by whole (model, chip, engine) groups."""
@@ -90,23 +99,34 @@ KINDS = (
     Kind("sequence", "pairings", "pairing_scheme", 1.0, 0.25),
     Kind("prompt", "pairings", "pairing", 1.0, 0.2),
     Kind("prompt", "pairings", "pairing_scheme", 1.0, 0.2),
-    Kind("fixed", "modes", "engine_mode", 1.0, 0.3),
-    Kind("fixed", "modes", "pairing_mode", 1.0, 0.3),
-    Kind("sequence", "modes", "engine_mode", 1.0, 0.3),
-    Kind("sequence", "modes", "pairing_mode", 1.0, 0.3),
-    Kind("prompt", "modes", "engine_mode", 1.0, 0.3),
-    Kind("prompt", "modes", "pairing_mode", 1.0, 0.3),
     Kind("ttft_step", "pairings", "pairing", 1.0, 0.6),
     Kind("ttft_step", "pairings", "pairing_scheme", 1.0, 0.6),
+    *(
+        Kind(name, "modes", level, 1.0, 0.3)
+        for name in ("fixed", "sequence", "prompt", "first")
+        for level in ("engine", "software", "pairing", "pairing_software")
+    ),
 )
-SAMPLE_KINDS = (
-    Kind("fixed", "modes", "class_mode", 1.0, 0.7),
-    Kind("fixed", "modes", "pairing_mode", 1.0, 0.5),
-    Kind("sequence", "modes", "class_mode", 1.0, 0.7),
-    Kind("sequence", "modes", "pairing_mode", 1.0, 0.5),
-)
+SAMPLE_KINDS = tuple(
+    Kind(name, "modes", level, 1.0, sd)
+    for name in ("fixed", "sequence", "streams")
+    for level, sd in (
+        ("whole", 1.0), ("generation", 0.6), ("engine", 0.5), ("chip", 0.3), ("family", 0.4),
+        ("software", 0.4), ("pairing", 0.3), ("pairing_software", 0.3),
+    )
+)  # fmt: skip
+LIMITED_KINDS = tuple(
+    Kind("reached", "modes", level, 1.0, sd)
+    for level, sd in (
+        ("whole", 0.5), ("generation", 0.2), ("engine", 0.2), ("family", 0.4), ("pairing", 0.3),
+    )
+)  # fmt: skip
+WIDE = ("whole", "generation", "engine", "chip", "family", "software")
+"""Levels of other runs than closed loops that are fitted first."""
 FIRST_TOKEN = {"ttft_prefill", "ttft_burst", "ttft_queue", "ttft_step", "ttft_start_ms", "host_us"}
 """What moves the time to first token alone, or nearly."""
+OUTSIDE = ("streams", "reached", "first")
+"""What acts on a prediction, not on what it is made from."""
 UNITS = {"_us": MICROSECOND, "_ms": MILLISECOND}
 
 
@@ -144,27 +164,27 @@ class Design:
         }  # fmt: skip
         modes = [mode(run) for run in runs]
         self.closed = np.array([kind == "closed" for kind in modes])
-        for level, closed, texts in (
-            ("pairing", True, [name[2] for name in names]),
-            ("pairing_scheme", True, [name[3] for name in names]),
-            ("engine_mode", False, [
-                f"{run.choice.engine.id}/{kind}" for run, kind in zip(runs, modes, strict=True)
-            ]),
-            ("class_mode", False, [
-                f"{run.choice.model.model_class}/{chip}/{run.choice.arithmetic}/{kind}"
-                for run, chip, kind in zip(runs, generation, modes, strict=True)
-            ]),
-            ("pairing_mode", False, [
-                f"{name[3]}/{kind}" for name, kind in zip(names, modes, strict=True)
-            ]),
-        ):  # fmt: skip
-            self.levels[level] = np.where(self.closed == closed, np.array(texts), NOBODY)
+        for level, index in (("pairing", 2), ("pairing_scheme", 3)):
+            texts = np.array([name[index] for name in names])
+            self.levels[f"pairings.{level}"] = np.where(self.closed, texts, NOBODY)
+        others = [
+            mode_names(
+                run.choice.model, run.choice.accelerator, run.choice.arithmetic,
+                run.choice.engine.id, run.choice.scheme.id, kind, run.software,
+            )
+            for run, kind in zip(runs, modes, strict=True)
+        ]  # fmt: skip
+        for level in (field.name for field in fields(ModeNames)):
+            texts = np.array([getattr(name, level) for name in others])
+            self.levels[f"modes.{level}"] = np.where(self.closed, NOBODY, texts)
         self.owners: list[Array] = []
         self.index: list[NDArray[np.intp]] = []
         self.first: list[int] = []
         size = 0
         for kind in self.kinds:
-            owners, index = np.unique(self.levels[kind.level], return_inverse=True)
+            own = f"{kind.table}.{kind.level}"
+            texts = self.levels[own if own in self.levels else kind.level]
+            owners, index = np.unique(texts, return_inverse=True)
             self.owners.append(owners)
             self.index.append(index)
             self.first.append(size)
@@ -177,8 +197,10 @@ class Design:
             np.bincount(index[self.closed], minlength=len(owners)) > 0
             for owners, index in zip(self.owners, self.index, strict=True)
         ])  # fmt: skip
+        narrow = self.levels["modes.pairing_software"], self.levels["modes.pairing"]
         names_of = np.char.add(
-            self.levels["pairing_scheme"].astype(str), self.levels["pairing_mode"].astype(str)
+            self.levels["pairings.pairing_scheme"].astype(str),
+            np.where(narrow[0] != NOBODY, *narrow).astype(str),
         )
         groups, of = np.unique(names_of, return_inverse=True)
         self.group_size = np.bincount(of, minlength=len(groups))[of].astype(float)
@@ -218,6 +240,14 @@ class Design:
             return outcome
         return kind.prior * np.exp(free)
 
+    def outside(self, name: str, free: Array, rows: NDArray[np.intp]) -> Array:
+        """Product of the coefficients of a name that act on what was predicted."""
+        product = np.ones(len(rows))
+        for kind, index, first in zip(self.kinds, self.index, self.first, strict=True):
+            if kind.name == name:
+                product = product * self.outward(kind, free[first + index[rows]])
+        return product
+
     def inputs(self, basis: Inputs, free: Array, rows: NDArray[np.intp]) -> Inputs:
         """Inputs with the coefficients that the optimiser is trying."""
         values: dict[str, Array] = {}
@@ -227,6 +257,8 @@ class Design:
             name = f"pair_{kind.name}" if kind.table in ("pairings", "modes") else kind.name
             name = name.removesuffix("_us").removesuffix("_ms")
             values[name] = values.get(name, 1.0) * column * unit
+        for name in OUTSIDE:
+            values.pop(f"pair_{name}", None)
         values["fixed_factor"] = values.pop("pair_fixed")
         values["sequence_factor"] = values.pop("pair_sequence")
         if "layer_overhead" not in values:
@@ -255,13 +287,15 @@ class Measured:
     concurrency: Array
     copies: Array
     modes: NDArray[np.str_]
+    latency: Array
+    """Of samples."""
 
     @classmethod
     def of(cls, runs: list[Run]) -> Measured:
         """Columns of runs."""
         requests = np.array([
             run.requests_per_s if run.choice.model.transformer or run.requests_per_s > 0
-            else run.replicas * run.batch / run.latency
+            else run.replicas * float(run.scenario.concurrency) / run.latency
             for run in runs
         ])  # fmt: skip
         outputs = np.array([run.nominal_output for run in runs])
@@ -271,6 +305,9 @@ class Measured:
             np.where(np.isnan(requests), tokens / outputs, requests), outputs,
             np.array([float(run.scenario.concurrency) for run in runs]),
             np.array([run.replicas for run in runs]), np.array([mode(run) for run in runs]),
+            np.array([
+                run.latency if run.choice.model.sample else math.nan for run in runs
+            ]),
         )  # fmt: skip
 
     def errors(self, x: Inputs, speed: Performance, rows: NDArray[np.intp]) -> dict[str, Array]:
@@ -278,9 +315,12 @@ class Measured:
         modes, in_flight = self.modes[rows], self.concurrency[rows]
         ttft, tpot = np.asarray(speed.ttft), np.asarray(speed.tpot)
         first, each, whole = static_times(x, speed)
-        static = modes == "static"
+        static = np.isin(modes, BATCHES)
         ttft, tpot = np.where(static, first, ttft), np.where(static, each, tpot)
         throughput = in_flight / (ttft + (self.outputs[rows] - 1.0) * tpot)
+        samples = np.asarray(x.is_llm) == 0
+        waited = np.where(samples & ~static, np.asarray(speed.latency_mean), whole)
+        throughput = np.where(samples, in_flight / waited, throughput)
         throughput = np.where(modes == "served", self.copies[rows] * throughput, throughput)
         throughput = np.where(static, self.copies[rows] * in_flight / whole, throughput)
         offline = modes == "offline"
@@ -290,15 +330,21 @@ class Measured:
                 "ttft": np.where(offline, np.nan, np.log(ttft / self.ttft[rows])),
                 "tpot": np.where(offline, np.nan, np.log(tpot / self.tpot[rows])),
                 "throughput": np.log(throughput / self.throughput[rows]),
+                "latency": np.where(
+                    samples & ~offline, np.log(waited / self.latency[rows]), np.nan
+                ),
             }
 
 
+BATCHES = ("static", "single")
+"""Modes in which one batch is done from its first to its last token."""
 FARTHEST = 5.0
 """Farthest that a coefficient may go from its prior (ln)."""
 PRIOR_WEIGHT = 0.3
 """Weight of the priors against one run: its noise (ln), and more because the runs of one group err
 together."""
 WEIGHTS = {"ttft": 0.35, "tpot": 1.0, "throughput": 0.7}
+SAMPLE_WEIGHTS = {"throughput": 1.0, "latency": 0.7}
 ENGINE_LIFT, PAIRING_LIFT = 0.15, 0.08
 """Times to first token are skewed, and the mean is asked for, which lies above the middle by half
 the variance (ln): of unlike pairings for an engine, of like runs for a pairing."""
@@ -310,26 +356,33 @@ def _robust(errors: Array, scale: float) -> Array:
     return squashed
 
 
-def _rows_of(inputs: Inputs, rows: NDArray[np.intp]) -> Inputs:
-    return Inputs(**{
-        field.name: getattr(inputs, field.name)[rows] for field in fields(Inputs)
-    })  # fmt: skip
-
-
 class Fit:
     """Fits on parts of the runs of language models, for the result and for cross-validation."""
 
     def __init__(
-        self, runs: list[Run], start: Coefficients, kinds: tuple[Kind, ...] = KINDS
-    ) -> None:
+        self, runs: list[Run], start: Coefficients, kinds: tuple[Kind, ...] = KINDS,
+        scale: float = 0.15, weights: Mapping[str, float] = WEIGHTS,
+    ) -> None:  # fmt: skip
+        self.scale, self.weights = scale, weights
         self.design = Design(runs, kinds)
         self.measured = Measured.of(runs)
         self.basis = stack(runs, start)
 
     def predict(self, free: Array, rows: NDArray[np.intp]) -> dict[str, Array]:
         """Errors on some rows."""
-        x = self.design.inputs(_rows_of(self.basis, rows), free, rows)
-        return self.measured.errors(x, performance(x), rows)
+        return self._errors(self._rows_of(rows), free, rows)
+
+    def _rows_of(self, rows: NDArray[np.intp]) -> Any:
+        return Inputs(**{
+            field.name: getattr(self.basis, field.name)[rows] for field in fields(Inputs)
+        })  # fmt: skip
+
+    def _errors(self, basis: Any, free: Array, rows: NDArray[np.intp]) -> dict[str, Array]:
+        x = self.design.inputs(basis, free, rows)
+        found = self.measured.errors(x, performance(x), rows)
+        found["latency"] = found["latency"] + np.log(self.design.outside("streams", free, rows))
+        found["ttft"] = found["ttft"] + np.log(self.design.outside("first", free, rows))
+        return found
 
     def run(self, rows: NDArray[np.intp]) -> Array:
         """Coefficients from some rows: steady serving, then the rest on top of it."""
@@ -351,10 +404,10 @@ class Fit:
         design = self.design
         new = design.where(lambda kind: kind.table in ("chips", "engines", "pairings"))
         new = new & ~design.in_closed
-        new = new | design.where(lambda kind: kind.level in ("engine_mode", "class_mode"))
-        free = self._move(free, rows, new, WEIGHTS, 0.25, 0.15, 30)
-        own = design.where(lambda kind: kind.level == "pairing_mode")
-        return self._move(free, rows, own, WEIGHTS, 0.125, 0.4, 20)
+        new = new | design.where(lambda kind: kind.table == "modes" and kind.level in WIDE)
+        free = self._move(free, rows, new, self.weights, 0.25, self.scale, 30)
+        own = design.where(lambda kind: kind.table == "modes" and kind.level not in WIDE)
+        return self._move(free, rows, own, self.weights, 0.125, 0.4, 20)
 
     def closed_loops(self, rows: NDArray[np.intp]) -> Array:
         """The general coefficients, then pairings, then the first token."""
@@ -365,15 +418,23 @@ class Fit:
         general = design.where(lambda kind: kind.table not in ("pairings", "modes"))
         free = self._move(free, rows, general, WEIGHTS, 0.25, 0.15, 30)
         # Models and engines at large: an odd collection of runs must not move them.
-        wide = design.where(lambda kind: kind.level in ("family", "family_engine"))
+        wide = design.where(
+            lambda kind: kind.table == "pairings" and kind.level in ("family", "family_engine")
+        )
         free = self._move(free, rows, wide, WEIGHTS, 0.125, 0.12, 15)
         first = design.where(lambda kind: kind.name in FIRST_TOKEN and kind.table == "engines")
         free = self._move(free, rows, first, {"ttft": 1.0}, 0.125, 0.3, 20, ENGINE_LIFT)
         # What is odd is so for its own pairing, where runs agree on it.
         own = ("pairing", "pairing_scheme")
-        narrow = design.where(lambda kind: kind.level in own and kind.name != "ttft_step")
+        narrow = design.where(
+            lambda kind: kind.table == "pairings" and kind.level in own
+            and kind.name != "ttft_step"
+        )  # fmt: skip
         free = self._move(free, rows, narrow, WEIGHTS, 0.125, 0.6, 25)
-        first = design.where(lambda kind: kind.level in own and kind.name == "ttft_step")
+        first = design.where(
+            lambda kind: kind.table == "pairings" and kind.level in own
+            and kind.name == "ttft_step"
+        )  # fmt: skip
         return self._move(free, rows, first, {"ttft": 1.0}, 0.125, 0.3, 20, PAIRING_LIFT)
 
     def _move(
@@ -384,8 +445,8 @@ class Fit:
 
         Every run counts less where many others share its pairing (to the power of `evenness`).
         """
-        design, count = self.design, len(rows)
-        basis = _rows_of(self.basis, rows)
+        design = self.design
+        basis = self._rows_of(rows)
         each = np.sqrt(design.group_size[rows] ** -evenness)
         each = each / math.sqrt(float(np.mean(each**2)))
         place = np.cumsum(moving) - 1
@@ -397,8 +458,7 @@ class Fit:
             return everything
 
         def measured(part: Array) -> Array:
-            x = design.inputs(basis, whole(part), rows)
-            found = self.measured.errors(x, performance(x), rows)
+            found = self._errors(basis, whole(part), rows)
             return np.concatenate([
                 each * weight * np.nan_to_num(found[name] - lift, posinf=0.0, neginf=0.0)
                 for name, weight in weights.items()
@@ -407,10 +467,11 @@ class Fit:
         def residuals(part: Array) -> Array:
             return np.concatenate([_robust(measured(part), scale), prior * part])
 
-        def slopes(part: Array) -> Array:
+        def slopes(part: Array) -> csr_array:
             # All owners of a kind are moved at once: each run has one of them.
             base, step = _robust(measured(part), scale), 1e-5
-            outcome = np.zeros((len(base) + len(part), len(part)))
+            own = len(base) + np.arange(len(part))
+            lines, columns, values = [own], [np.arange(len(part))], [prior]
             for first, index, owners in zip(design.first, design.index, design.owners, strict=True):
                 here = slice(first, first + len(owners))
                 if not moving[here].any():
@@ -418,13 +479,13 @@ class Fit:
                 trial = part.copy()
                 trial[place[here][moving[here]]] += step
                 change = (_robust(measured(trial), scale) - base) / step
-                acts = moving[first + index[rows]]
-                columns = place[first + index[rows]][acts]
-                for block in range(len(weights)):
-                    lines = (block * count + np.arange(count))[acts]
-                    outcome[lines, columns] = change[lines]
-            outcome[len(base) + np.arange(len(part)), np.arange(len(part))] = prior
-            return outcome
+                acts = np.tile(moving[first + index[rows]], len(weights)) & (change != 0.0)
+                lines.append(np.flatnonzero(acts))
+                columns.append(np.tile(place[first + index[rows]], len(weights))[acts])
+                values.append(change[acts])
+            where = np.concatenate(lines), np.concatenate(columns)
+            shape = (len(base) + len(part), len(part))
+            return csr_array((np.concatenate(values), where), shape=shape)
 
         # Of the library's methods the one that never stops without a step on these problems.
         solution = least_squares(
@@ -432,85 +493,75 @@ class Fit:
         )
         return whole(solution.x)
 
-    def cross_validate(self, groups: bool, seed: int = 0, closed: bool = True) -> dict[str, Array]:
-        """Errors on rows that were left out: single rows, or whole (model, chip, engine) groups.
+    def folds(self, part: str, closed: bool) -> NDArray[np.intp]:
+        """Parts for what is asked: other rows known, nothing of the group, or of its chips."""
+        if part != "elsewhere":
+            return self.fold_of(part == "unseen", closed)
+        chips = np.array([
+            run.choice.accelerator.generation for run, is_closed in
+            zip(self.design.runs, self.design.closed, strict=True) if is_closed == closed
+        ])  # fmt: skip
+        generation: NDArray[np.intp] = np.unique(chips, return_inverse=True)[1]
+        return generation
+
+    def fold_of(self, groups: bool, closed: bool, seed: int = 0) -> NDArray[np.intp]:
+        """Part of the cross-validation of each run of closed loops, or of all others.
+
+        By single rows, or by whole (model, chip, engine) groups.
+        """
+        random = np.random.default_rng(seed)
+        part = np.flatnonzero(self.design.closed == closed)
+        if not groups:
+            return random.integers(0, ROW_FOLDS, len(part))
+        names = np.array([_group(self.design.runs[index]) for index in part])
+        kinds, of = np.unique(names, return_inverse=True)
+        order = random.permutation(len(kinds))
+        order = order[np.argsort(-np.bincount(of)[order], kind="stable")]
+        load, fold = np.zeros(GROUP_FOLDS), np.zeros(len(kinds), dtype=np.intp)
+        for kind in order:
+            fold[kind] = int(np.argmin(load))
+            load[fold[kind]] += (of == kind).sum()
+        whole: NDArray[np.intp] = fold[of]
+        return whole
+
+    def cross_validate(
+        self, fold: NDArray[np.intp], closed: bool = True
+    ) -> tuple[dict[str, Array], dict[int, Array]]:
+        """Errors on rows that were left out, and the coefficients of each part.
 
         Of closed loops alone, or of all others with the closed loops in the fit.
         """
-        design = self.design
-        random = np.random.default_rng(seed)
-        part = np.flatnonzero(design.closed == closed)
-        count = len(part)
-        if groups:
-            names = np.array([
-                f"{run.choice.model.id}/{run.choice.accelerator.id}/{run.choice.engine.id}"
-                for run in (design.runs[index] for index in part)
-            ])  # fmt: skip
-            kinds, of = np.unique(names, return_inverse=True)
-            order = random.permutation(len(kinds))
-            order = order[np.argsort(-np.bincount(of)[order], kind="stable")]
-            load, fold_of = np.zeros(GROUP_FOLDS), np.zeros(len(kinds), dtype=int)
-            for kind in order:
-                fold_of[kind] = int(np.argmin(load))
-                load[fold_of[kind]] += (of == kind).sum()
-            fold = fold_of[of]
-        else:
-            fold = random.integers(0, ROW_FOLDS, count)
-        found = {name: np.zeros(count) for name in WEIGHTS}
+        part = np.flatnonzero(self.design.closed == closed)
+        found = {name: np.zeros(len(part)) for name in self.weights}
+        frees = {}
         for number in np.unique(fold):
             out, rest = np.flatnonzero(fold == number), part[fold != number]
             free = self.closed_loops(rest) if closed else self.others(self.steady, rest)
             errors = self.predict(free, part[out])
             for name, column in found.items():
                 column[out] = errors[name]
-        return found
+            frees[int(number)] = free
+        return found, frees
 
 
-def fit_samples(
-    runs: list[Run], start: Coefficients
-) -> tuple[dict[str, dict[str, float]], dict[str, float], dict[str, Array]]:
-    """Efficiency of each class of models, and a factor by generation and number format.
+class Shares(Fit):
+    """Fits what a limit leaves of the best throughput, on predictions without it."""
 
-    Offline runs at the largest batch, so only the efficiency shows: an alternating median of the
-    logarithm of measured over predicted, classes first, then chips.
-    """
-    classes = np.array([run.choice.model.model_class for run in runs])
-    chips = np.array([
-        f"{run.choice.accelerator.generation}/{run.choice.arithmetic}" for run in runs
-    ])  # fmt: skip
-    measured = np.array([run.requests_per_s / run.accelerators for run in runs])
-    inputs = stack(runs, start)
-    efficiency = np.asarray(inputs.compute_efficiency)
-    class_factor = dict.fromkeys(sorted(set(classes)), 0.0)
-    chip_factor = dict.fromkeys(sorted(set(chips)), 0.0)
-    ratio = np.zeros(len(runs))
-    for _ in range(12):
-        log_factor = np.array([
-            class_factor[c] + chip_factor[h] for c, h in zip(classes, chips, strict=True)
-        ])  # fmt: skip
-        trial = replace(inputs, compute_efficiency=np.minimum(efficiency * np.exp(log_factor), 1.0))
-        speed = performance(trial)
-        ratio = np.log(measured / np.asarray(speed.throughput))
-        for name in class_factor:
-            class_factor[name] += float(np.median(ratio[classes == name]))
-            log_factor[classes == name] += float(np.median(ratio[classes == name]))
-            ratio[classes == name] -= float(np.median(ratio[classes == name]))
-        for name in chip_factor:
-            rows = chips == name
-            # Shrunk towards 1: three runs count as much as the prior.
-            shrink = rows.sum() / (rows.sum() + 3.0)
-            chip_factor[name] += 0.5 * shrink * float(np.median(ratio[rows]))
-    summary = {
-        name: {
-            "compute_efficiency": min(
-                start.sample(name).compute_efficiency * math.exp(class_factor[name]), 1.0
-            ),
-            "rows": float((classes == name).sum()),
-        }
-        for name in class_factor
-    }
-    factors = {name: math.exp(value) for name, value in chip_factor.items()}
-    return summary, factors, {name: ratio[classes == name] for name in class_factor}
+    def __init__(self, runs: list[Run], without: Array) -> None:
+        self.scale, self.weights = 0.3, {"throughput": 1.0}
+        self.design = Design(runs, LIMITED_KINDS)
+        self.without = without
+        """ln(predicted/measured) of each run."""
+
+    def _rows_of(self, rows: NDArray[np.intp]) -> Any:
+        return self.without[rows]
+
+    def _errors(self, basis: Any, free: Array, rows: NDArray[np.intp]) -> dict[str, Array]:
+        return {"throughput": basis + np.log(self.design.outside("reached", free, rows))}
+
+
+def _group(run: Run) -> str:
+    return f"{run.choice.model.id}/{run.choice.accelerator.id}/{run.choice.engine.id}"
 
 
 def _spread(log_ratio: Array) -> dict[str, float]:
@@ -526,28 +577,34 @@ def _spread(log_ratio: Array) -> dict[str, float]:
     }
 
 
-def _language_runs(runs: list[Run], start: Coefficients) -> list[Run]:
-    """Runs of language models that the fit uses, the offline ones at their best."""
-    language = [
-        run for run in runs
-        if run.choice.model.transformer and mode(run) != "none"
-        and run.loop not in ("server", "interactive")
-        and not (mode(run) == "static" and math.isnan(run.batch))
-    ]  # fmt: skip
-    offline = [run for run in language if mode(run) == "offline"]
-    return [run for run in language if mode(run) != "offline"] + at_their_best(offline, start)
+def _runs_of(runs: list[Run], start: Coefficients, language: bool) -> list[Run]:
+    """Runs that the fit uses, the offline ones at their best."""
+    fixed, best = [], []
+    for run in runs:
+        kind = mode(run)
+        if (run.choice.model.transformer is not None) != language:
+            continue
+        if kind == "offline" and (language or run.requests_per_s > 0):
+            best.append(run)
+        elif kind in ("closed", "served"):
+            fixed.append(run)
+        elif (
+            kind in BATCHES and not math.isnan(run.batch)
+            and (language or run.requests_per_s > 0 or run.latency > 0)
+        ):  # fmt: skip
+            fixed.append(run)
+    return fixed + at_their_best(best, start)
 
 
 def _named(fitted: Fit, closed: bool, part: str, errors: Mapping[str, Array]) -> dict[str, Array]:
-    """Errors by name; of other runs by their mode."""
-    if closed:
-        return {f"llm/{name}/{part}": error for name, error in errors.items()}
-    modes = fitted.measured.modes[~fitted.design.closed]
+    """Errors by class and kind of run, measure and part."""
+    runs = np.flatnonzero(fitted.design.closed == closed)
+    kinds = np.array([residual_kind(fitted.design.runs[index]) for index in runs])
     return {
-        f"llm-{which}/{name}/{part}": error[modes == which]
-        for which in np.unique(modes)
+        f"{kind}/{name}/{part}": error[kinds == kind]
+        for kind in np.unique(kinds)
         for name, error in errors.items()
-        if np.isfinite(error[modes == which]).any()
+        if np.isfinite(error[kinds == kind]).any()
     }
 
 
@@ -557,85 +614,103 @@ def fit(paths: list[Path], target: Path) -> dict[str, dict[str, float]]:
     runs, left_out = read_runs(paths, facts)
     for reason, count in sorted(left_out.items()):
         print(f"left out {count:5d} runs: {reason}", file=sys.stderr)
-    language = _language_runs(runs, start)
-    everything = np.arange(len(language))
-    fitted = Fit(language, start)
-    free = fitted.run(everything)
-    final = fitted.predict(free, np.flatnonzero(fitted.design.closed))
-    left_out_errors: dict[str, Array] = {}
-    for closed in (True, False):
-        if not (fitted.design.closed == closed).any():
-            continue
-        for part, groups in (("known", False), ("unseen", True)):
-            left_out_errors |= _named(
-                fitted, closed, part, fitted.cross_validate(groups, closed=closed)
-            )
-    samples = [
-        run for run in runs
-        if mode(run) == "offline" and run.loop == "offline"
-        and run.choice.model.sample and run.requests_per_s > 0
-    ]  # fmt: skip
     # Without factors of an earlier fit, so that the outcome does not depend on it.
     blank = start.model_copy(update={"modes": {}, "pairings": {}})
-    classes, factors, sample_errors = fit_samples(samples, blank)
-    document = _document(start, fitted.design, free, classes, factors)
-    now = Coefficients.model_validate(document | {"residuals": {}})
-    batches, batch_errors = _fit_batches(runs, samples, now)
-    document["modes"] |= batches
-    left_out_errors |= batch_errors
-    residuals = {f"llm/{name}": _spread(-error) for name, error in final.items()}
-    residuals |= {name: _spread(-error) for name, error in left_out_errors.items()}
-    residuals |= {f"{name}/throughput": _spread(error) for name, error in sample_errors.items()}
-    document["residuals"] = residuals
+    language = Fit(_runs_of(runs, blank, True), blank)
+    samples = Fit(_runs_of(runs, blank, False), blank, SAMPLE_KINDS, 0.4, SAMPLE_WEIGHTS)
+    frees = {
+        fitted: fitted.run(np.arange(len(fitted.design.runs))) for fitted in (language, samples)
+    }
+    document = _document(blank, frees)
+    errors: dict[str, Array] = {}
+    limited = [run for run in runs if mode(run) in LIMITED.values() and mode(run) != "offline"]
+    shares = Shares(limited, _without_limits(limited, document))
+    unseen = np.full(len(limited), np.nan)
+    for fitted, closed in ((language, True), (language, False), (samples, False)):
+        if not (fitted.design.closed == closed).any():
+            continue
+        if closed:
+            all_closed = np.flatnonzero(fitted.design.closed)
+            final = fitted.predict(frees[fitted], all_closed)
+            errors |= {f"llm/{name}": error for name, error in final.items() if name in WEIGHTS}
+        for part in PARTS:
+            fold = fitted.folds(part, closed)
+            found, each = fitted.cross_validate(fold, closed)
+            errors |= _named(fitted, closed, part, found)
+            if part == "unseen" and not closed and limited:
+                _predict_unseen(fitted, fold, each, blank, limited, unseen)
+    if limited:
+        free = shares.run(np.arange(len(limited)))
+        _add(document, shares.design, free)
+        errors |= _of_shares(shares, unseen)
+    document["residuals"] = {name: _spread(-error) for name, error in errors.items()}
     document["fitted_on"] = date.today()
-    closed_runs = int(fitted.design.closed.sum())
+    closed_runs = int(language.design.closed.sum())
     document["description"] = (
-        f"{closed_runs} closed-loop and {len(language) - closed_runs} other "
-        f"runs of language models, and {len(samples)} offline runs of "
-        "other models"
+        f"{closed_runs} closed-loop and {len(language.design.runs) - closed_runs} other "
+        f"runs of language models, {len(samples.design.runs)} runs of "
+        f"other models, and {len(limited)} runs within limits"
     )
     Coefficients.model_validate(document)
     heading = "# Written by `make fit`.\n"
     target.write_text(heading + tomli_w.dumps(_rounded(document)), encoding="utf-8")
-    return residuals
+    return dict(document["residuals"])
 
 
-def _fit_batches(
-    runs: list[Run], offline: list[Run], start: Coefficients
-) -> tuple[dict[str, dict[str, float]], dict[str, Array]]:
-    """Factors of models evaluated by the sample, by kind of run, and the errors left out."""
-    batches = [
-        run for run in runs
-        if run.choice.model.sample and (run.requests_per_s > 0 or run.latency > 0)
-        and mode(run) == "static" and not math.isnan(run.batch)
-    ] + at_their_best(offline, start)  # fmt: skip
-    if not batches:
-        return {}, {}
-    fitted = Fit(batches, start, SAMPLE_KINDS)
-    free = fitted.run(np.arange(len(batches)))
-    table: dict[str, dict[str, float]] = {}
-    for kind, owner, value, count in fitted.design.coefficients(free):
-        table.setdefault(owner, {"rows": count})[kind.name] = value
-    classes = np.array([run.choice.model.model_class for run in batches])
-    modes = fitted.measured.modes
-    errors = {}
-    for part, groups in (("known", False), ("unseen", True)):
-        found = fitted.cross_validate(groups, closed=False)["throughput"]
-        for which in np.unique(modes):
-            for name in np.unique(classes):
-                rows = np.flatnonzero((modes == which) & (classes == name))
-                if np.isfinite(found[rows]).any():
-                    errors[f"{name}-{which}/throughput/{part}"] = found[rows]
-    return table, errors
+def _without_limits(runs: list[Run], document: dict[str, Any]) -> Array:
+    """ln(predicted/measured) of throughput, of runs within limits, before what these leave."""
+    now = Coefficients.model_validate(document | {"residuals": {}})
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.array([
+            math.log(predicted / measured) if predicted > 0 and measured > 0 else math.nan
+            for predicted, measured in (
+                (found.requests_per_s, run.requests_per_s) if run.requests_per_s > 0
+                else (found.output_tokens_per_s, run.output_tokens_per_s)
+                for found, run in zip(predict(runs, now), runs, strict=True)
+            )
+        ])  # fmt: skip
 
 
-def _document(
-    start: Coefficients, design: Design, free: Array,
-    classes: dict[str, dict[str, float]], factors: dict[str, float],
-) -> dict[str, Any]:  # fmt: skip
-    """The coefficients after a fit, as they are written."""
+def _predict_unseen(
+    fitted: Fit, fold: NDArray[np.intp], each: Mapping[int, Array], start: Coefficients,
+    limited: list[Run], unseen: Array,
+) -> None:  # fmt: skip
+    """The same for groups whose other runs were left out as well, into `unseen`."""
+    others = np.flatnonzero(~fitted.design.closed)
+    part_of = {
+        _group(fitted.design.runs[index]): int(number)
+        for index, number in zip(others, fold, strict=True)
+    }
+    for number, free in each.items():
+        rows = [i for i, run in enumerate(limited) if part_of.get(_group(run)) == number]
+        if rows:
+            document = _document(start, {fitted: free})
+            unseen[rows] = _without_limits([limited[i] for i in rows], document)
+
+
+def _of_shares(shares: Shares, unseen: Array) -> dict[str, Array]:
+    """Errors of throughput within limits, on runs that were left out."""
+    found: dict[str, Array] = {}
+    for part in ("known", "unseen"):
+        fold = shares.fold_of(part == "unseen", closed=False)
+        errors = shares.cross_validate(fold, closed=False)[0]["throughput"]
+        if part == "unseen":
+            # What the groups' other runs told is taken away as well, where they had some.
+            errors = np.where(np.isfinite(unseen), errors - shares.without + unseen, errors)
+        found |= _named(shares, False, part, {"throughput": errors})
+    return found
+
+
+def _document(start: Coefficients, frees: Mapping[Fit, Array]) -> dict[str, Any]:
+    """The coefficients after fits, as they are written."""
     document: dict[str, Any] = start.model_dump(exclude={"residuals", "pairings", "modes"})
     document["pairings"], document["modes"] = {}, {}
+    for fitted, free in frees.items():
+        _add(document, fitted.design, free)
+    return document
+
+
+def _add(document: dict[str, Any], design: Design, free: Array) -> None:
     for kind, owner, value, count in design.coefficients(free):
         if kind.table == "general":
             document["general"][kind.name] = value
@@ -650,15 +725,6 @@ def _document(
             table[kind.name] = dict(table[kind.name]) | {number_format: value}
         else:
             table[kind.name] = value
-    for name, fitted in classes.items():
-        document["samples"][name] = document["samples"].get(
-            name, dict(document["samples"]["default"])
-        ) | {
-            "compute_efficiency": fitted["compute_efficiency"],
-            "rows": int(fitted["rows"]),
-        }
-    document["sample_chips"] |= factors
-    return document
 
 
 def _rounded(value: Any) -> Any:

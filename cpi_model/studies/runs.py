@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from cpi_model.catalog import Catalog
-from cpi_model.coefficients import Coefficients
+from cpi_model.coefficients import Coefficients, Pairing
 from cpi_model.inputs import Choice, Inputs, arithmetic_on, engine_runs_on, numbers
 from cpi_model.scenario import Scenario
 from cpi_model.schema import Accelerator, Engine, Model
@@ -44,11 +44,16 @@ LEAST_ROOM = 0.03
 """Share of a device's memory that is left for the cache where weights nearly fill it."""
 ENGINES = (
     ("tensorrt-llm", "tensorrt-llm"), ("nim", "tensorrt-llm"), ("vllm", "vllm"),
-    ("sglang", "sglang"), ("tensorrt", "tensorrt"), ("onnx", "onnxruntime"),
+    ("sglang", "sglang"), ("fastertransformer", "tensorrt-llm"), ("tensorrt", "tensorrt"),
+    ("tf-trt", "tensorrt"), ("fastertransformer", "tensorrt"), ("onnx", "onnxruntime"),
     ("openvino", "openvino"), ("torch.compile", "pytorch-compile"), ("torch", "pytorch-eager"),
-    ("neuron", "neuron"), ("llama.cpp", "llama-cpp"), ("fastertransformer", "tensorrt-llm"),
+    ("neuron", "neuron"), ("llama.cpp", "llama-cpp"),
 )  # fmt: skip
-"""Our engine for a word in a published name; the first that is found counts."""
+"""Our engine for a word in a published name; the first that serves the model counts."""
+USUAL_ENGINES = {"llm": "vllm"}
+"""What stands for software that we do not have, where it serves the model on the chip."""
+USUAL_ENGINE = "pytorch-eager"
+"""The same for models of other classes."""
 MOST_IN_FLIGHT = 8192
 
 
@@ -79,6 +84,10 @@ class Run:
     tensor_parallel_given: bool
     engine_given: bool
     """Whether the engine is one of the catalog, not a published name of some release."""
+    software: str
+    """The published name without its release, or the engine's id."""
+    offered: float
+    """Requests a second that arrive whether others are done or not; infinite where not given."""
 
 
 def _number(row: Mapping[str, str], name: str) -> float:
@@ -129,7 +138,9 @@ def _read_run(row: Mapping[str, str], facts: Catalog) -> Run | str:
     accelerator = facts.accelerators.get(row.get("hardware") or "")
     if accelerator is None:
         return "hardware not in the catalog"
-    published = (row.get("weight_precision") or "bf16").rsplit(":", 1)[-1].strip("? ").lower()
+    published = (row.get("weight_precision") or "bf16").lower().strip("? ")
+    # Some tables put a chip's precision behind the model's: Matmult-BF16 or fp32:int8.
+    published = published if published in SCHEMES else published.rsplit(":", 1)[-1].strip()
     scheme_id = SCHEMES.get(published)
     if scheme_id is None:
         return "precision not known"
@@ -152,8 +163,13 @@ def _read_run(row: Mapping[str, str], facts: Catalog) -> Run | str:
     in_flight, batch = _number(row, "concurrency"), _number(row, "batch_size")
     if math.isnan(in_flight):
         in_flight = batch
+    if not math.isnan(together := TOGETHER.get(loop, math.nan)):
+        in_flight = batch = together
     tokens_in, tokens_out = _number(row, "input_tokens"), _number(row, "output_tokens")
     reference = model.sample.reference_tokens if model.sample else 0
+    # Engines that drop the padding are published with the padded length.
+    if unpadded := re.search(r"effective mean length is seq/(\d)", row.get("notes") or ""):
+        tokens_in /= int(unpadded[1])
     id, beams = row.get("id") or "", 1
     if id.startswith("mlperf"):
         beams = BEAMS.get(model.id, 1)
@@ -176,6 +192,7 @@ def _read_run(row: Mapping[str, str], facts: Catalog) -> Run | str:
             round(drawn * tokens_out * beams) if not math.isnan(tokens_out) else 1, 1
         ),
         items_per_request=MLPERF_ITEMS.get(model.id, 1),
+        work_scale=_work_scale(row, model),
         device_price_usd_per_hour=1.0,
         **parallel,
     )
@@ -209,6 +226,8 @@ def _read_run(row: Mapping[str, str], facts: Catalog) -> Run | str:
         replicas=1.0 if alone else max(math.floor(accelerators / devices), 1.0),
         tensor_parallel_given=not math.isnan(ways),
         engine_given=exact,
+        software=_software(row, engine),
+        offered=_offered(row),
     )  # fmt: skip
 
 
@@ -218,18 +237,48 @@ def _renamed(name: str, facts: Catalog) -> Model | None:
 
 
 def _engine(name: str, model: Model, accelerator: Accelerator, facts: Catalog) -> Engine:
-    """The engine of a published name, else the first that serves such models on such chips."""
+    """The engine of a published name, else a usual one that serves such models on such chips."""
     if name in facts.engines:
         return facts.engines[name]
     lower = name.lower()
-    for word, id in ENGINES:
-        if word in lower and id in facts.engines:
-            return facts.engines[id]
     serve = [
         engine for engine in facts.engines.values() if model.model_class in engine.model_classes
     ]
-    run = [engine for engine in serve if engine_runs_on(engine, accelerator)]
-    return (run or serve)[0]
+    for word, id in ENGINES:
+        if word in lower and (found := facts.engines.get(id)) in serve and found:
+            return found
+    run = [engine for engine in serve if engine_runs_on(engine, accelerator)] or serve
+    usual = USUAL_ENGINES.get(model.model_class, USUAL_ENGINE)
+    return next((engine for engine in run if engine.id == usual), run[0])
+
+
+def _software(row: Mapping[str, str], engine: Engine) -> str:
+    """A published name without its release; pruned weights run on other kernels."""
+    name = (row.get("engine") or "").lower()
+    words = re.sub(r"\bv?\d+(\.[\dx]+)+\S*", "", name).replace("/", " ")
+    pruned = "2:4" in (row.get("weight_precision") or "") and "2:4" not in words
+    name = " ".join((f"{words} 2:4" if pruned else words).split())
+    usual = {engine.id, engine.name.lower(), ""}
+    return engine.id if name in usual else name
+
+
+def _offered(row: Mapping[str, str]) -> float:
+    """Requests a second of an open loop, from its notes."""
+    found = re.search(r"(?:request_rate |QPS=)([0-9.]+)", row.get("notes") or "")
+    return float(found[1]) if found else math.inf
+
+
+def _work_scale(row: Mapping[str, str], model: Model) -> float:
+    """Work of an image of the published size over that of the size in the catalog."""
+    found = re.search(r"(?:image|resolution) (\d+)x(\d+)", row.get("notes") or "")
+    widths = {int(width): work for width, work in model.sample.gflop_by_width.items()} \
+        if model.sample else {}
+    if not found or not widths:
+        return 1.0
+    area = int(found[1]) * int(found[2])
+    nearest = min(widths, key=lambda width: abs(math.log(width * width / area)))
+    scale = widths[nearest] / model.sample.gflop * area / nearest**2
+    return min(max(scale, 0.01), 100.0)
 
 
 def _published_price(notes: str) -> float:
@@ -283,20 +332,46 @@ def _kv_precision(
 
 
 def mode(run: Run) -> str:
-    """What kind of run it is: ``closed`` loop, ``static`` batch, or the ``offline`` best.
+    """What kind of run it is: ``closed`` loop, ``static`` batch, ``single`` stream, or the
+    ``offline`` best.
 
-    Runs at the most load within a limit count as the best, which they approach. Closed loops on a
-    release that the table names in its own way (older ones, servers around an engine) are
-    ``served``: the same load on other software.
+    Closed loops on a release that the table names in its own way (older ones, servers around an
+    engine) are ``served``: the same load on other software. Runs at the most load within a limit
+    (``server``, ``interactive``) or at an offered load (``open``) approach the best.
     """
     if run.loop == "closed-loop":
         return "closed" if run.engine_given else "served"
-    if run.loop in ("static-batch", "singlestream", "multistream", "realtime-min-latency"):
-        return "static"
+    if run.loop in TOGETHER:
+        return "single"
     # Tables of samples state the batch at which their best was reached.
-    if run.loop == "offline" and not run.id.startswith("mlperf") and not math.isnan(run.batch):
+    stated = run.loop == "offline" and not run.id.startswith("mlperf") and run.batch > 0
+    if run.loop == "static-batch" or stated:
         return "static"
-    return "offline" if run.loop in ("offline", "server", "interactive") else "none"
+    return LIMITED.get(run.loop, "none")
+
+
+def residual_kind(run: Run) -> str:
+    """Name of the residuals that go with a run: its class, and its mode but for steady serving."""
+    kind, of = mode(run), run.choice.model.model_class
+    return of if kind == "closed" and of == "llm" else f"{of}-{kind}"
+
+
+TOGETHER = {"singlestream": 1.0, "multistream": 8.0, "realtime-min-latency": math.nan}
+"""Samples that arrive together in runs for the shortest time; NaN where the row gives them."""
+LIMITED = {
+    "offline": "offline", "server": "server", "interactive": "interactive", "open-loop": "open",
+    "server-max": "open",
+}  # fmt: skip
+"""Kinds of runs for which the load is looked for."""
+
+
+def pairing_of(run: Run, fitted: Coefficients, kind: str | None = None) -> Pairing:
+    """What was measured for runs like this one, or of another kind."""
+    choice = run.choice
+    return fitted.mode_pairing(
+        choice.model, choice.accelerator, choice.arithmetic, choice.engine.id, choice.scheme.id,
+        kind or mode(run), run.software,
+    )  # fmt: skip
 
 
 def stack(runs: list[Run], fitted: Coefficients) -> Inputs:
@@ -314,18 +389,10 @@ def _with_modes(x: Inputs, runs: list[Run], fitted: Coefficients) -> Inputs:
     fixed, sequence = np.array(x.fixed_factor), np.array(x.sequence_factor)
     prompt = np.array(x.prompt_factor)
     for index, run in enumerate(runs):
-        kind, choice = mode(run), run.choice
-        if kind == "closed":
+        if (kind := mode(run)) == "closed":
             continue
-        if choice.model.transformer is None:
-            pair = fitted.sample_pairing(
-                choice.model, choice.accelerator, choice.arithmetic, choice.engine.id,
-                choice.scheme.id, kind,
-            )  # fmt: skip
-        else:
-            pair = fitted.mode_pairing(
-                choice.model, choice.accelerator, choice.engine.id, choice.scheme.id, kind
-            )
+        # What a limit costs comes on top of what the best is like.
+        pair = pairing_of(run, fitted, "offline" if kind in LIMITED.values() else kind)
         fixed[index], sequence[index] = pair.fixed, pair.sequence
         prompt[index] = pair.prompt
     return replace(x, fixed_factor=fixed, sequence_factor=sequence, prompt_factor=prompt)

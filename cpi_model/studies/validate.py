@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from cpi_model.catalog import Catalog
-from cpi_model.coefficients import Coefficients, coefficients
+from cpi_model.coefficients import Coefficients, Pairing, coefficients
 from cpi_model.evaluate import Performance, performance
 from cpi_model.formulas import batching
 from cpi_model.inputs import Inputs
-from cpi_model.studies.runs import Run, mode, read_run, stack
+from cpi_model.studies.runs import LIMITED, Run, mode, pairing_of, read_run, stack
 from cpi_model.units import HOUR, MILLION, MILLISECOND, Array
 
 NEEDED = ("model", "hardware", "scenario")
@@ -44,8 +44,6 @@ GRID = np.unique(np.round(2.0 ** np.arange(0.0, 12.25, 0.25)))
 """Requests in flight among which the best, or the most within a limit, is looked for."""
 DEVICES = (1, 2, 4, 8, 16)
 """Tensor parallelism that is tried where a row names none."""
-MULTISTREAM = 8.0
-"""Samples that arrive together in MLPerf's multistream scenario."""
 
 
 @dataclass(frozen=True)
@@ -225,8 +223,8 @@ def predict(runs: list[Run], fitted: Coefficients) -> list[Prediction]:
     found: dict[int, Prediction] = {}
     ways = {
         "closed": _closed_loop, "served": _closed_loop, "static": _static_batch,
-        "offline": _best, "none": _no_way,
-    }  # fmt: skip
+        "single": _static_batch, "none": _no_way,
+    } | dict.fromkeys(LIMITED.values(), _best)  # fmt: skip
     chosen: dict[str, list[int]] = {}
     for index, run in enumerate(runs):
         chosen.setdefault(mode(run), []).append(index)
@@ -301,7 +299,16 @@ def _closed_loop(runs: list[Run], fitted: Coefficients) -> list[Prediction]:
         speed["latency_mean"],
     )
     requests = copies * np.asarray(x.concurrency) / whole
-    return _answers(runs, requests, speed["ttft"], speed["tpot"], whole)
+    first, streams = _outside(runs, fitted)
+    return _answers(runs, requests, speed["ttft"] * first, speed["tpot"], whole * streams)
+
+
+def _outside(runs: list[Run], fitted: Coefficients) -> tuple[Array, Array]:
+    """Factors on first tokens and on latencies that other software is known for."""
+    pairs = [
+        Pairing() if mode(run) == "closed" else pairing_of(run, fitted) for run in runs
+    ]  # fmt: skip
+    return np.array([pair.first for pair in pairs]), np.array([pair.streams for pair in pairs])
 
 
 def static_times(x: Inputs, speed: Performance) -> tuple[Array, Array, Array]:
@@ -323,22 +330,25 @@ def _static_batch(runs: list[Run], fitted: Coefficients) -> list[Prediction]:
     """One batch from its first to its last token; no request waits for another batch."""
     x = stack(runs, fitted)
     batch = np.array([
-        1.0 if run.loop == "singlestream"
-        else MULTISTREAM if run.loop == "multistream"
-        else run.batch if not math.isnan(run.batch) else float(run.scenario.concurrency)
+        run.batch if not math.isnan(run.batch) else float(run.scenario.concurrency)
         for run in runs
     ])  # fmt: skip
     x = replace(x, concurrency=batch)
     ttft, tpot, latency = static_times(x, performance(x))
     copies = np.array([run.replicas for run in runs])
     requests = copies * batch / latency
-    return _answers(runs, requests, ttft, tpot, latency)
+    first, streams = _outside(runs, fitted)
+    return _answers(runs, requests, ttft * first, tpot, latency * streams)
 
 
 def _best(runs: list[Run], fitted: Coefficients) -> list[Prediction]:
     """The most throughput that memory and the limits of the scenario allow."""
-    found = _search(runs, fitted)
-    return [_of(run, speed) for run, speed in zip(runs, found, strict=True)]
+    found = []
+    for run, speed in zip(runs, _search(runs, fitted), strict=True):
+        share = 1.0 if mode(run) == "offline" else pairing_of(run, fitted).reached
+        requests = min(speed["requests_per_s"] * share, run.offered)
+        found.append(_of(run, speed | {"requests_per_s": requests}))
+    return found
 
 
 def at_their_best(runs: list[Run], fitted: Coefficients) -> list[Run]:
@@ -400,7 +410,9 @@ def _try(tried: list[tuple[int, Run]], found: list[dict[str, float]], fitted: Co
     unlimited = np.isinf(first) & np.isinf(each) & np.isinf(whole)
     # Where even one request is too slow for a limit, one request is what there is.
     allowed[:, 0] |= ~allowed.any(axis=1) & ~unlimited[:, 0]
-    throughput = np.where(allowed, speed["throughput"], -np.inf)
+    # At an offered load no more run at a time than it takes to keep up.
+    offered = np.array([run.offered / run.replicas for run in runs])[:, None]
+    throughput = np.where(allowed, np.minimum(speed["throughput"], offered), -np.inf)
     best = np.argmax(throughput, axis=1)
     for row, (index, run) in enumerate(tried):
         column = best[row]
