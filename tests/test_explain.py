@@ -33,6 +33,8 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "stages": {"model": "llama-3.1-70b", "tensor_parallel": 2, "pipeline_parallel": 2,
                "requests_per_s": 100.0},
     "few beside": {"data_parallel": 4, "concurrency": 3},
+    "corrected": {"step_time_correction": 1.3, "first_token_correction": 0.8},
+    "at the floor": {"concurrency": 1, "first_token_correction": 0.2},
     "follow": {"scaling": "follow", "requests_per_s": 500.0, "nonproduction_share": 0.2},
     "fixed": {"scaling": "fixed", "fixed_replicas": 4, "purchase": "spot"},
     "versions": {"live_versions": 3, "min_replicas": 2},

@@ -326,8 +326,9 @@ def _with_modes(x: Inputs, runs: list[Run], fitted: Coefficients) -> Inputs:
             pair = fitted.mode_pairing(
                 choice.model, choice.accelerator, choice.engine.id, choice.scheme.id, kind
             )
-        fixed[index], sequence[index] = pair.fixed, pair.sequence
-        prompt[index] = pair.prompt
+        correction = run.scenario.step_time_correction
+        fixed[index], sequence[index] = pair.fixed * correction, pair.sequence * correction
+        prompt[index] = pair.prompt * correction
     return replace(x, fixed_factor=fixed, sequence_factor=sequence, prompt_factor=prompt)
 
 
