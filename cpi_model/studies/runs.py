@@ -130,7 +130,7 @@ def _read_run(row: Mapping[str, str], facts: Catalog) -> Run | str:
     if accelerator is None:
         return "hardware not in the catalog"
     published = (row.get("weight_precision") or "bf16").rsplit(":", 1)[-1].strip("? ").lower()
-    scheme_id = SCHEMES.get(published)
+    scheme_id = published if published in facts.schemes else SCHEMES.get(published)
     if scheme_id is None:
         return "precision not known"
     # The compiler of these chips multiplies 32-bit models in 16 bits unless told otherwise.
@@ -147,7 +147,8 @@ def _read_run(row: Mapping[str, str], facts: Catalog) -> Run | str:
         return "memory of the hardware not known"
     loop = row.get("scenario") or "offline"
     exact = (row.get("engine") or "") in facts.engines
-    drawn = DRAWN_LENGTH if loop == "closed-loop" and exact else 1.0
+    nominal = (row.get("lengths") or "nominal") == "nominal"
+    drawn = DRAWN_LENGTH if loop == "closed-loop" and exact and nominal else 1.0
     parallel = _parallel(row, accelerator)
     in_flight, batch = _number(row, "concurrency"), _number(row, "batch_size")
     if math.isnan(in_flight):
@@ -256,6 +257,8 @@ def _parallel(row: Mapping[str, str], accelerator: Accelerator) -> dict[str, Any
         ways["tensor_parallel"], ways["data_parallel"], ways["expert_parallel"]
     )  # fmt: skip
     split = ways.pop("moe_tensor_parallel")
+    if row.get("lengths") == "mean":  # a report of the user's own, not of a collection
+        return ways
     beyond = tensor * data > accelerator.fast_domain_devices
     if split == experts > 1 and split * experts == tensor * data and (beyond or data > 1):
         if data > 1:
@@ -270,9 +273,9 @@ def _parallel(row: Mapping[str, str], accelerator: Accelerator) -> dict[str, Any
 def _kv_precision(
     row: Mapping[str, str], scheme: str, engine: str, accelerator: Accelerator
 ) -> Any:
-    published = {"fp8": "fp8", "int8": "int8", "bf16": "bf16", "fp16": "bf16"}.get(
-        row.get("kv_precision") or ""
-    )
+    published = {
+        "fp8": "fp8", "int8": "int8", "bf16": "bf16", "fp16": "bf16", "fp4": "fp4",
+    }.get(row.get("kv_precision") or "")  # fmt: skip
     if published:
         return published
     # With 8- and 4-bit weights TensorRT-LLM keeps an 8-bit cache unless told otherwise, and runs
