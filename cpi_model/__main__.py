@@ -724,10 +724,18 @@ def check(
     from dataclasses import asdict
     from datetime import date
 
+    from cpi_model.catalog import CatalogError
     from cpi_model.catalog import check as findings
+    from cpi_model.studies import measurements
 
     columns = {"what": "What", "file": "File", "id": "Id", "field": "Field", "text": "Finding"}
-    found = (asdict(finding) for finding in findings(_facts(), older_than, date.today()))
+    facts = _facts()
+    try:
+        measured = measurements.load(facts=facts)
+    except CatalogError as error:
+        raise BadInput(f"the measured runs cannot be loaded: {error}") from None
+    both = [*findings(facts, older_than, date.today()), *measurements.check(measured)]
+    found = (asdict(finding) for finding in both)
     _listing(found, columns, words, as_json)
 
 
