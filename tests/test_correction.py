@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import pytest
 
 from cpi_model.catalog import catalog
 from cpi_model.scenario import Scenario
-from cpi_model.studies.correction import Correction, propose
+from cpi_model.studies.correction import Correction, corrected, propose
 from cpi_model.studies.validate import Prediction, validate
 
 FACTS = catalog()
@@ -27,7 +28,7 @@ PICTURES = Scenario(
 )
 
 
-def predicted(rows: list[dict[str, str]]) -> list[Prediction]:
+def predicted(rows: Sequence[Mapping[str, str]]) -> list[Prediction]:
     return validate(rows, FACTS).predictions
 
 
@@ -123,3 +124,12 @@ def test_without_first_tokens_only_the_step_is_corrected() -> None:
     assert found.changes["first_token_correction"] == 1.0
     assert found.changes["step_time_correction"] == pytest.approx(1.5, rel=5e-3)
     assert all(math.isfinite(each.after) for each in found.improvements)
+
+
+def test_runs_on_the_scenarios_hardware_are_estimated_with_its_correction() -> None:
+    scenario = TEXT.model_copy(update={"step_time_correction": 1.3})
+    here = LLM | {"concurrency": "16"}
+    rows = [here, here | {"hardware": "h200-sxm"}, here | {"engine": "sglang"}]
+    plain, slower = predicted(rows), predicted(corrected(rows, scenario))
+    assert slower[0].tpot == pytest.approx(1.3 * plain[0].tpot)
+    assert [each.tpot for each in slower[1:]] == [each.tpot for each in plain[1:]]

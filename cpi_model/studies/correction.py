@@ -11,7 +11,7 @@ import numpy as np
 from cpi_model.catalog import Catalog
 from cpi_model.coefficients import Coefficients, coefficients
 from cpi_model.scenario import FIELDS, Scenario
-from cpi_model.studies.runs import Run, read_run
+from cpi_model.studies.runs import CORRECTIONS, Run, read_run
 from cpi_model.studies.validate import Prediction, predict
 from cpi_model.units import Array
 
@@ -19,7 +19,7 @@ LEAST_RUNS = 3
 """Fewer may be an accident."""
 ROUNDS = 3
 """Factors are exact after one round unless a limit of the datasheet is in the way."""
-STEP, FIRST = "step_time_correction", "first_token_correction"
+STEP, FIRST = CORRECTIONS
 MEASURES = {
     "tpot": "time per token", "ttft": "time to first token", "requests_per_s": "throughput",
     "latency": "latency",
@@ -80,6 +80,16 @@ def propose(
     factors = {field: float(f"{factor:.3g}") for field, factor in factors.items()}
     corrected = predict(_with(runs, factors), fitted)
     return Correction(factors, len(runs), tuple(_improvements(runs, plain, corrected)))
+
+
+def corrected(rows: Iterable[Mapping[str, str]], scenario: Scenario) -> list[Mapping[str, str]]:
+    """Rows that are estimated with the correction of a scenario, where it is for their hardware."""
+    factors = {name: f"{getattr(scenario, name):.9g}" for name in CORRECTIONS}
+    here = {"hardware": scenario.accelerator, "engine": scenario.engine}
+    return [
+        {**row, **factors} if all(row.get(name) == id for name, id in here.items()) else row
+        for row in rows
+    ]
 
 
 def _is_like(run: Run, scenario: Scenario, facts: Catalog) -> bool:

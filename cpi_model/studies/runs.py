@@ -50,6 +50,8 @@ ENGINES = (
 )  # fmt: skip
 """Our engine for a word in a published name; the first that is found counts."""
 MOST_IN_FLIGHT = 8192
+CORRECTIONS = ("step_time_correction", "first_token_correction")
+"""Columns of a table that are fields of the scenario; empty is no correction."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,7 @@ def _read_run(row: Mapping[str, str], facts: Catalog) -> Run | str:
         items_per_request=MLPERF_ITEMS.get(model.id, 1),
         device_price_usd_per_hour=1.0,
         **parallel,
+        **{name: value for name in CORRECTIONS if not math.isnan(value := _number(row, name))},
     )
     devices = float(scenario.tensor_parallel * scenario.pipeline_parallel * scenario.data_parallel)
     if model.model_class != "llm":

@@ -24,7 +24,7 @@ from cpi_model.catalog import Catalog
 from cpi_model.links import shown
 from cpi_model.scenario import Scenario
 from cpi_model.schema import Model
-from cpi_model.studies.runs import MOST_IN_FLIGHT
+from cpi_model.studies.runs import CORRECTIONS, MOST_IN_FLIGHT
 from cpi_model.studies.validate import UnusableTable, rows_of
 from cpi_model.units import MB, MICROSECOND, MILLISECOND, TERA
 
@@ -42,7 +42,7 @@ NUMBERS = (
     "accelerators", "tensor_parallel", "pipeline_parallel", "data_parallel", "expert_parallel",
     "moe_tensor_parallel", "concurrency", "batch_size", "input_tokens", "output_tokens",
     "requests_per_s", "output_tokens_per_s", "ttft_ms", "tpot_ms", "latency_mean_ms",
-    "latency_p50_ms", "cost_per_1m_inferences_usd",
+    "latency_p50_ms", "cost_per_1m_inferences_usd", *CORRECTIONS,
 )  # fmt: skip
 """Columns of a table that hold numbers."""
 FROM_SCENARIO = {
