@@ -1,0 +1,263 @@
+"""Errors, ranks and gaps of the estimates, on the measured runs that come with the package."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cpi_model.catalog import catalog, offers
+from cpi_model.coefficients import coefficients
+from cpi_model.studies import accuracy, measurements, validate
+from cpi_model.studies.runs import Run, mode, read_run
+
+FACTS, FITTED = catalog(), coefficients()
+ROWS = measurements.rows()
+COMPARED = accuracy.compare(ROWS, FACTS)
+CLOSED = {
+    "model": "llama-3.1-8b", "engine": "vllm", "weight_precision": "bf16",
+    "scenario": "closed-loop", "tensor_parallel": "1", "accelerators": "1", "concurrency": "16",
+    "input_tokens": "1024", "output_tokens": "1024",
+}  # fmt: skip
+
+
+def made(ratio: float, inside: bool | None, **changes: str) -> accuracy.Compared:
+    """A hand-made comparison."""
+    first = replace(COMPARED[0], measure="throughput", predicted=2.0, measured=2.0 * ratio)
+    return replace(first, ratio=ratio, inside=inside, **changes)
+
+
+# --- the estimates themselves -----------------------------------------------------------------
+
+# Half of the runs and nine of ten lie within; a little above what runs left out of the fit show.
+ALLOWED = {
+    ("llm", "closed-loop", "throughput"): (0.12, 0.55),
+    ("llm", "closed-loop", "tpot"): (0.12, 0.55),
+    ("llm", "closed-loop", "ttft"): (0.35, 1.60),
+    ("llm", "static-batch", "throughput"): (0.15, 0.80),
+    ("llm", "static-batch", "tpot"): (0.15, 0.60),
+    ("llm", "static-batch", "ttft"): (0.40, 1.10),
+    ("llm", "offline", "throughput"): (0.15, 0.60),
+    ("llm", "server", "throughput"): (0.30, 0.90),
+    ("encoder", "static-batch", "throughput"): (0.25, 0.75),
+    ("encoder", "offline", "throughput"): (0.20, 0.75),
+    ("vision", "static-batch", "throughput"): (0.30, 0.90),
+    ("vision", "offline", "throughput"): (0.20, 0.60),
+    ("vision", "server", "throughput"): (0.30, 0.60),
+    ("diffusion", "offline", "throughput"): (0.10, 0.40),
+    ("speech", "offline", "throughput"): (0.10, 0.30),
+    ("recommender", "offline", "throughput"): (0.35, 0.60),
+}
+
+
+@pytest.mark.parametrize(("key", "allowed"), ALLOWED.items(), ids=map(" ".join, ALLOWED))
+def test_measured_runs_are_as_near_as_stated(
+    key: tuple[str, str, str], allowed: tuple[float, float]
+) -> None:
+    model_class, scenario, measure = key
+    rows = [
+        each for each in COMPARED if (each.model_class, each.scenario) == (model_class, scenario)
+    ]
+    (found,) = [e for e in accuracy.errors(rows, "model_class") if e.measure == measure]
+    assert found.rows >= 8
+    assert found.median <= allowed[0]
+    assert found.p90 <= allowed[1]
+
+
+def test_no_class_is_off_on_one_side() -> None:
+    """Half of the ratios lie above 1 and half below, give or take a fifth."""
+    for name in ("llm", "encoder", "vision", "recommender"):
+        ratios = [
+            each.ratio for each in COMPARED
+            if (each.model_class, each.measure) == (name, "throughput")
+        ]  # fmt: skip
+        assert 0.8 < np.median(ratios) < 1.2, name
+
+
+# --- comparing --------------------------------------------------------------------------------
+
+
+def test_every_measured_figure_is_compared() -> None:
+    expected = sum(
+        bool(row["requests_per_s"] or (row["output_tokens_per_s"] and row["model_class"] == "llm"))
+        for row in ROWS
+    )
+    assert sum(each.measure == "throughput" for each in COMPARED) == expected
+    for each in COMPARED:
+        assert each.ratio == pytest.approx(each.measured / each.predicted)
+        assert each.source and each.id
+        assert each.model in FACTS.models and each.hardware in FACTS.accelerators
+        assert each.engine in FACTS.engines and each.scheme in FACTS.schemes
+
+
+def test_seconds_and_dollars() -> None:
+    row = next(row for row in ROWS if row["ttft_ms"] and row["scenario"] == "closed-loop")
+    found = {each.measure: each for each in COMPARED if each.id == row["id"]}
+    assert found["ttft"].measured == pytest.approx(float(row["ttft_ms"]) / 1000)
+    assert found["tpot"].measured == pytest.approx(float(row["tpot_ms"]) / 1000)
+    row = next(row for row in ROWS if row["cost_per_1m_inferences_usd"])
+    found = {each.measure: each for each in COMPARED if each.id == row["id"]}
+    assert found["cost"].measured == float(row["cost_per_1m_inferences_usd"])
+
+
+def test_tokens_count_where_requests_are_not_given() -> None:
+    row = CLOSED | {"hardware": "h100-sxm", "output_tokens_per_s": "1000"}
+    (found,) = accuracy.compare([row], FACTS)
+    assert (found.measure, found.measured) == ("throughput", 1000.0)
+    prediction = validate.validate([row], FACTS).predictions[0]
+    assert found.predicted == pytest.approx(prediction.output_tokens_per_s)
+
+
+def test_rows_without_an_estimate_are_left_to_validate() -> None:
+    assert accuracy.compare([CLOSED | {"hardware": "no-such-chip"}], FACTS) == []
+
+
+def test_errors_are_those_of_validate() -> None:
+    """The same medians as `cpi validate` prints, by class and scenario."""
+    for summary in validate.validate(ROWS, FACTS).summaries:
+        rows = [
+            each for each in COMPARED
+            if (each.model_class, each.scenario, each.measure)
+            == (summary.model_class, summary.scenario, summary.measure)
+        ]  # fmt: skip
+        (found,) = accuracy.errors(rows, "scenario")
+        assert (found.median, found.mean, found.p90) == pytest.approx(
+            (summary.median, summary.mean, summary.p90)
+        )
+
+
+def test_errors_by_group() -> None:
+    """Against numpy, by hand: errors 0.1, 0.2, 0.5, 0.3 on one chip, 0.4 on another."""
+    rows = [
+        made(1.1, True, hardware="h100-sxm"), made(0.8, True, hardware="h100-sxm"),
+        made(1.5, False, hardware="h100-sxm"), made(0.7, None, hardware="h100-sxm"),
+        made(1.4, None, hardware="l4"),
+    ]  # fmt: skip
+    first, second = accuracy.errors(rows, "hardware")
+    assert (first.group, first.rows, second.group, second.rows) == ("h100-sxm", 4, "l4", 1)
+    assert first.median == pytest.approx(0.25)
+    assert first.mean == pytest.approx(0.275)
+    assert first.p90 == pytest.approx(np.percentile([0.1, 0.2, 0.5, 0.3], 90))
+    assert first.inside == pytest.approx(2 / 3)
+    assert second.median == second.p90 == pytest.approx(0.4)
+    assert math.isnan(second.inside)
+
+
+@pytest.mark.parametrize(
+    "by", ["model_class", "scenario", "hardware", "generation", "engine", "scheme", "model"]
+)
+def test_every_comparison_is_in_one_group(by: accuracy.Group) -> None:
+    assert sum(each.rows for each in accuracy.errors(COMPARED, by)) == len(COMPARED)
+
+
+def test_the_band_is_that_of_left_out_runs() -> None:
+    """A language model under a steady load on a measured pairing, and a cost from throughput."""
+    row = CLOSED | {"hardware": "h100-sxm", "model": "llama-3.1-70b", "weight_precision": "fp8"}
+    run = read_run(row, FACTS)
+    assert isinstance(run, Run)
+    known = FITTED.residuals["llm/throughput/known"]
+    assert accuracy.band(run, "throughput", FITTED) == (known.p10_ratio, known.p90_ratio)
+    assert accuracy.band(run, "cost", FITTED) == (1 / known.p90_ratio, 1 / known.p10_ratio)
+    assert accuracy.band(run, "latency", FITTED) is None
+
+
+def test_the_share_inside_is_that_of_validate() -> None:
+    steady = {
+        row["id"] for row in ROWS
+        if isinstance(run := read_run(row, FACTS), Run) and mode(run) == "closed"
+    }  # fmt: skip
+    rows = [each for each in COMPARED if each.id in steady and each.model_class == "llm"]
+    found = {each.measure: each.inside for each in accuracy.errors(rows, "model_class")}
+    for measure, share in validate.validate(ROWS, FACTS).inside.items():
+        assert found[measure] == pytest.approx(share)  # type: ignore[index]
+
+
+# --- what nobody measured ---------------------------------------------------------------------
+
+
+def test_what_was_never_measured() -> None:
+    found = accuracy.never_measured(FACTS)
+    unmeasured = {*found.accelerators, *found.generations}
+    assert "treelite" in found.engines and "vllm" not in found.engines
+    assert any(FACTS.models[id].model_class == "trees" for id in found.models)
+    assert not unmeasured & {"h100-sxm", "a100-sxm-80gb", "inferentia2", "t4"}
+    assert {"fp8", "bf16", "int8", "nvfp4"}.isdisjoint(found.schemes)
+    assert unmeasured <= set(FACTS.accelerators) and set(found.models) <= set(FACTS.models)
+    # What the shipped runs show was measured.
+    measured = {each.hardware for each in COMPARED if each.scenario == "closed-loop"}
+    assert not measured & unmeasured
+    generations = {FACTS.accelerators[id].generation for id in found.generations}
+    assert not generations & {FACTS.accelerators[id].generation for id in measured}
+
+
+def test_an_empty_fit_has_measured_nothing() -> None:
+    chips = {name: chip.model_copy(update={"rows": 0}) for name, chip in FITTED.chips.items()}
+    empty = FITTED.model_copy(update={"pairings": {}, "modes": {}, "chips": chips})
+    found = accuracy.never_measured(FACTS, empty)
+    assert set(found.generations) == set(FACTS.accelerators)
+    assert set(found.models) == set(FACTS.models)
+
+
+# --- ranks ------------------------------------------------------------------------------------
+
+CHIPS = ("h100-sxm", "h200-sxm", "a100-sxm-80gb", "l40s")
+
+
+def ranked(order: tuple[int, ...]) -> accuracy.RankCorrelation:
+    """Runs whose measured costs have these ranks among chips by rising predicted cost."""
+    rows = [CLOSED | {"hardware": chip} for chip in CHIPS]
+    predictions = validate.validate(rows, FACTS).predictions
+    prices = [offers(FACTS, chip, "on_demand")[0].usd_per_device_hour for chip in CHIPS]
+    speeds = [each.requests_per_s for each in predictions]
+    by_cost = sorted(range(len(CHIPS)), key=lambda k: prices[k] / speeds[k])
+    measured = [
+        rows[k] | {"requests_per_s": str(prices[k] / rank)}
+        for k, rank in zip(by_cost, order, strict=True)
+    ]
+    return accuracy.rank_correlation(measured, FACTS)
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [((1, 2, 3, 4), 1.0), ((4, 3, 2, 1), -1.0), ((2, 1, 3, 4), 0.8), ((2, 1, 4, 3), 0.6)],
+)
+def test_spearman(order: tuple[int, ...], expected: float) -> None:
+    """By hand: 1 - 6 sum(d^2) / (n (n^2 - 1)), n = 4."""
+    found = ranked(order)
+    assert found.median == found.mean == pytest.approx(expected)
+    (group,) = found.groups
+    assert set(group.hardware) == set(CHIPS)
+    assert group.load == "922 tokens in, 922 out, 16 in flight"
+
+
+def test_the_cheapest_run_of_each_chip_counts() -> None:
+    rows = [
+        CLOSED | {"hardware": chip, "requests_per_s": speed}
+        for chip, speed in (("h100-sxm", "1"), ("h100-sxm", "900"), ("l40s", "2"), ("l4", "1"))
+    ]
+    (group,) = accuracy.rank_correlation(rows, FACTS).groups
+    assert group.hardware[0] == "h100-sxm"
+    assert len(group.hardware) == 3
+
+
+def test_two_chips_are_no_rank_and_other_loads_are_apart() -> None:
+    rows = [CLOSED | {"hardware": chip, "requests_per_s": "1"} for chip in CHIPS[:2]]
+    rows.append(CLOSED | {"hardware": "l40s", "requests_per_s": "1", "concurrency": "8"})
+    found = accuracy.rank_correlation(rows, FACTS)
+    assert found.groups == () and math.isnan(found.median)
+
+
+def test_hardware_without_a_price_is_named() -> None:
+    unpriced = next(id for id in FACTS.accelerators if not offers(FACTS, id, "on_demand"))
+    rows = [CLOSED | {"hardware": "rtx-4090", "requests_per_s": "1"}]
+    assert not offers(FACTS, "rtx-4090", "on_demand"), unpriced
+    assert accuracy.rank_correlation(rows, FACTS).unpriced == ("rtx-4090",)
+
+
+def test_ranks_of_the_shipped_runs() -> None:
+    found = accuracy.rank_correlation(ROWS, FACTS)
+    assert len(found.groups) >= 30
+    assert found.median >= 0.95
+    assert found.mean >= 0.8
