@@ -11,7 +11,8 @@ import numpy as np
 from cpi_model.catalog import Catalog
 from cpi_model.coefficients import Coefficients, coefficients
 from cpi_model.scenario import FIELDS, Scenario
-from cpi_model.studies.runs import CORRECTIONS, Run, read_run
+from cpi_model.studies.runs import CORRECTIONS as CORRECTIONS
+from cpi_model.studies.runs import Run, read_run
 from cpi_model.studies.validate import Prediction, predict
 from cpi_model.units import Array
 

@@ -181,7 +181,7 @@ def _read_run(row: Mapping[str, str], facts: Catalog) -> Run | str:
         items_per_request=MLPERF_ITEMS.get(model.id, 1),
         device_price_usd_per_hour=1.0,
         **parallel,
-        **{name: value for name in CORRECTIONS if not math.isnan(value := _number(row, name))},
+        **_corrections(row),
     )
     devices = float(scenario.tensor_parallel * scenario.pipeline_parallel * scenario.data_parallel)
     if model.model_class != "llm":
@@ -271,6 +271,10 @@ def _parallel(row: Mapping[str, str], accelerator: Accelerator) -> dict[str, Any
     elif data == tensor > 1 and experts == tensor * data:
         ways["data_parallel"], ways["expert_parallel"] = 1, tensor
     return ways
+
+
+def _corrections(row: Mapping[str, str]) -> dict[str, Any]:
+    return {name: value for name in CORRECTIONS if not math.isnan(value := _number(row, name))}
 
 
 def _kv_precision(
