@@ -688,6 +688,13 @@ def notes(result: Answer) -> None:
         lines.append(f"1 {scenario.currency} counts as 1 USD: set the exchange rate under Display.")
     elif scenario.currency == "USD" and scenario.currency_per_usd != 1.0:
         lines.append("The exchange rate is not 1 although the currency is USD.")
+    corrected = [
+        f"{FIELDS[name].title.removeprefix('Correction: ')} × {digits(factor)}"
+        for name in ("step_time_correction", "first_token_correction")
+        if (factor := getattr(scenario, name)) != 1.0 and plays_a_part(name, scenario, catalog())
+    ]
+    if corrected:
+        lines.append(f"Corrected by hand or by own runs: {', '.join(corrected)}.")
     for line in lines:
         st.text(line)
 
@@ -861,6 +868,8 @@ REPORTS = "vllm bench serve, AIPerf, GenAI-Perf or guidellm"
 ROW_HEIGHT = 35
 """Of a table. [px]"""
 MOST_ROWS_SHOWN = 12
+MOST_REASONS = 6
+MOST_FILES = 40
 
 
 @lru_cache(maxsize=1)
@@ -1060,11 +1069,13 @@ def _take_files(key: str) -> None:
     state = st.session_state
     own = {upload.name: upload for upload in _own()}
     problems = []
-    for file in state[key]:
+    for file in state[key][: MOST_FILES + 1]:
         try:
             content = file.read(uploads.LARGEST_FILE + 1)
             upload = uploads.read(file.name, content, current(), catalog())
             others = sum(len(each.rows) for name, each in own.items() if name != upload.name)
+            if len({*own, upload.name}) > MOST_FILES:
+                raise UnusableTable(f"{upload.name} is one too many: {MOST_FILES} files are kept.")
             if others + len(upload.rows) > uploads.MOST_ROWS:
                 raise UnusableTable(
                     f"{upload.name} has {len(upload.rows):,} runs; with those that are here that "
@@ -1134,8 +1145,12 @@ def _own_figures(scenario: Scenario) -> None:
             column_config={"Off by": st.column_config.NumberColumn(format="%+.1f%%")},
         )  # fmt: skip
         _download("Table as CSV", frame, "measured-and-estimated.csv")
-    for reason, count in reasons.items():
+    # Reasons may repeat what stands in a file, so there may be as many as it has rows.
+    most = sorted(reasons.items(), key=lambda item: -item[1])
+    for reason, count in most[:MOST_REASONS]:
         st.text(f"{_counted(count, 'run')} not estimated: {reason}.")
+    if rest := sum(count for _, count in most[MOST_REASONS:]):
+        st.text(f"{_counted(rest, 'run')} not estimated for other reasons.")
 
 
 def _own_correction(scenario: Scenario) -> None:

@@ -217,6 +217,17 @@ def answer_without_suggestions(scenario: Scenario) -> Answer:
     return Answer(scenario, choice, numbers(scenario, choice, coefficients()), None, (), ())
 
 
+def test_a_correction_is_a_figure_of_its_own_and_the_fit_stays_what_it_is() -> None:
+    plain, corrected = facts("llm"), facts("corrected")
+    for title, value in (("time per token", 1.3), ("time to first token", 0.8)):
+        found = fact(corrected, f"Correction: {title}")
+        assert (found.value, found.source) == (value, explain.YOURS)
+        assert fact(plain, f"Correction: {title}").source.startswith("no correction")
+    for each in plain:
+        if each.kind == "Fitted":
+            assert fact(corrected, each.name).value == pytest.approx(each.value)
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_the_price_is_that_of_the_catalog(name: str) -> None:
     choice = asked(name).choice

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -20,6 +21,8 @@ LEAST_RUNS = 3
 """Fewer may be an accident."""
 ROUNDS = 3
 """Factors are exact after one round unless a limit of the datasheet is in the way."""
+CLOSE = 1e-4
+"""A factor that would change by no more than this share is found."""
 STEP, FIRST = CORRECTIONS
 MEASURES = {
     "tpot": "time per token", "ttft": "time to first token", "requests_per_s": "throughput",
@@ -66,21 +69,25 @@ def propose(
     runs = [run for run in runs if _is_like(run, scenario, facts)]
     if len(runs) < LEAST_RUNS:
         return Correction({}, len(runs), reason=_too_few(len(runs), scenario, facts))
-    plain = predict(runs, fitted)
+
+    @cache
+    def predicted(step: float, first: float) -> list[Prediction]:
+        return predict(_with(runs, {STEP: step, FIRST: first}), fitted)
+
     factors = {STEP: 1.0, FIRST: 1.0}
     for field, times in ((STEP, _step_times), (FIRST, _first_times)):
         for _ in range(ROUNDS):
-            found = _known(times(runs, predict(_with(runs, factors), fitted)))
-            if len(found) < LEAST_RUNS:
+            found = _known(times(runs, predicted(*factors.values())))
+            if len(found) < LEAST_RUNS or abs(change := float(np.median(found)) - 1.0) < CLOSE:
                 break
-            factors[field] *= float(np.median(found))
+            factors[field] *= 1.0 + change
             low, high = FIELDS[field].minimum or 0.0, FIELDS[field].maximum or math.inf
             if not low <= factors[field] <= high:
                 return Correction({}, len(runs), reason=_too_far(field, factors[field], low, high))
     # As many digits as such a factor is worth.
     factors = {field: float(f"{factor:.3g}") for field, factor in factors.items()}
-    corrected = predict(_with(runs, factors), fitted)
-    return Correction(factors, len(runs), tuple(_improvements(runs, plain, corrected)))
+    before, after = predicted(1.0, 1.0), predicted(*factors.values())
+    return Correction(factors, len(runs), tuple(_improvements(runs, before, after)))
 
 
 def corrected(rows: Iterable[Mapping[str, str]], scenario: Scenario) -> list[Mapping[str, str]]:
