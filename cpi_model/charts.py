@@ -665,6 +665,8 @@ AXES = {
     "cost": "USD per million",
 }
 """What stands on both axes, by measure."""
+FEW_POINTS = 100
+"""Points of the reader that are marked one by one; more would hide each other."""
 SCATTER_HEIGHT = 470
 SCATTER_MARGIN = {"l": 62, "r": 14, "t": 8, "b": 46}
 MOST_BARS = 16
@@ -695,9 +697,10 @@ def predicted_against_measured(
         for group in classes
     ]  # fmt: skip
     if own:
+        few = len(own) <= FEW_POINTS
         mark = {
-            "color": palette.warning, "size": 12, "symbol": "diamond",
-            "line": {"width": 1.5, "color": palette.ink},
+            "color": palette.warning, "size": 12 if few else 6, "symbol": "diamond",
+            "line": {"width": 1.5 if few else 0, "color": palette.ink},
         }  # fmt: skip
         groups.append(("Yours", list(own), mark))
     for name, group, marker in groups:
@@ -803,7 +806,7 @@ def errors_by_group(
     layout = _layout(
         palette,
         height=24 * max(len(shown), 1) + 52,
-        margin={"l": 160, "r": 12, "t": 4, "b": 46},
+        margin={"l": 160, "r": 20, "t": 4, "b": 46},
         xaxis=_axis(
             palette, range=[0, high], tickvals=ticks, ticktext=[f"{tick:g}%" for tick in ticks],
             title={"text": "error: bar half of the runs, ◆ nine of ten"},

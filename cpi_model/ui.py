@@ -957,28 +957,30 @@ def measured_runs(scenario: Scenario) -> None:
         required=True, key="trust_by",
     )  # fmt: skip
     found = _errors(by, measure)
-    wide, narrow = st.columns([3, 2], gap="large")
-    with wide:
+    left, right = st.columns(2, gap="medium")
+    with left:
         _chart(
             charts.errors_by_group(found, _names(), _palette()), "trust_errors",
             charts.describe_errors(found, _names()),
         )  # fmt: skip
         if len(found) > charts.MOST_BARS:
             st.caption(f"The {charts.MOST_BARS} with most runs of {len(found)}; all in the table.")
-    with narrow:
+    with right:
         table = _error_table(by, measure)
         st.dataframe(
             table, hide_index=True, key="trust_table",
             height=ROW_HEIGHT * (min(len(table), MOST_ROWS_SHOWN) + 1) + 3,
             column_config={
-                "Group": st.column_config.TextColumn(GROUPINGS[by], pinned=True, width=112),
+                "Group": st.column_config.TextColumn(
+                    GROUPINGS[by], pinned=True, width=190 if by == "hardware" else 120
+                ),
                 "Runs": st.column_config.NumberColumn(format="localized", width=52),
                 **{
                     name: st.column_config.NumberColumn(format="%.1f%%", width=60)
                     for name in ("Median", "9 of 10", "Inside")
                 },
             },
-            alt=f"Errors by {GROUPINGS[by].lower()}",
+            placeholder="", alt=f"Errors by {GROUPINGS[by].lower()}",
         )  # fmt: skip
         st.caption("Inside: share within the likely range. Empty: no range is known.")
 
