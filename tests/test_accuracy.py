@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cpi_model.catalog import catalog, offers
-from cpi_model.coefficients import coefficients
+from cpi_model.coefficients import Coefficients, coefficients
 from cpi_model.studies import accuracy, measurements, validate
 from cpi_model.studies.runs import Run, mode, read_run
 
@@ -261,3 +263,80 @@ def test_ranks_of_the_shipped_runs() -> None:
     assert len(found.groups) >= 30
     assert found.median >= 0.95
     assert found.mean >= 0.8
+
+
+# --- the report -------------------------------------------------------------------------------
+
+
+def with_residuals(**changes: object) -> Coefficients:
+    """Coefficients with other errors, by the name of the residuals."""
+    like = FITTED.residuals["llm/throughput/known"]
+    residuals = dict(FITTED.residuals) | {
+        name.replace("__", "/").replace("_", "-"): like.model_copy(update={"median_error": error})
+        for name, error in changes.items()
+    }
+    return FITTED.model_copy(update={"residuals": residuals})
+
+
+def test_the_report_follows_the_coefficients() -> None:
+    text = accuracy.report(ROWS[:40], FACTS)
+    other = accuracy.report(ROWS[:40], FACTS, with_residuals(llm__throughput__known=0.4321))
+    assert "43.2 %" in other and "43.2 %" not in text
+    assert str(FITTED.fitted_on) in text and FITTED.description in text
+    assert "40 published runs" in text
+
+
+def test_the_report_shows_every_way_of_leaving_out_and_every_kind() -> None:
+    """Names that a later fit brings, too, with nothing where a kind was not left out so."""
+    table = accuracy.left_out_table(
+        with_residuals(vision_static__throughput__elsewhere=0.1234, newclass_burst__tpot__known=0.4)
+    )
+    heading, _, *lines = table.splitlines()
+    assert heading.endswith("| elsewhere: half within | nine of ten |")
+    (line,) = [line for line in lines if line.startswith("| vision, static batch, throughput |")]
+    assert line.split(" | ")[-2] == "12.3 %"
+    assert lines[-1].startswith("| newclass, burst, time per output token |")
+    assert lines[-1].endswith("| – | – | – | – |")
+    assert all(line.count(" | ") == heading.count(" | ") for line in lines)
+
+
+def test_words_of_the_report() -> None:
+    text = accuracy.report(ROWS, FACTS)
+    for measured in (
+        "language models, closed-loop",
+        "recommenders, offline",
+        "h200-sxm",
+        "treelite",
+    ):
+        assert measured in text
+    for said in ("3 to 6 %", "1.1 to 1.8", "3.9 times", "0.8 to 1.0", "second-hand"):
+        assert said in " ".join(text.split())
+    assert not re.search(r"\b(nan|None|inf)\b", text)
+
+
+def test_only_what_is_between_the_marks_is_written() -> None:
+    old = f"# Title\n{accuracy.BEGIN}\nstale words\n{accuracy.END}\nThe end.\n"
+    new = accuracy.with_errors(old)
+    assert new.startswith("# Title\n") and new.endswith("\nThe end.\n")
+    assert "stale words" not in new and accuracy.left_out_table(FITTED) in new
+    assert accuracy.with_errors(new) == new
+    for text in ("no marks", accuracy.BEGIN, f"{accuracy.END} {accuracy.BEGIN}"):
+        with pytest.raises(ValueError, match=r"README\.md: .* must be there, in this order"):
+            accuracy.with_errors(text)
+
+
+def test_the_command_writes_both(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(accuracy, "ROOT", tmp_path)
+    assert accuracy.main([]) == 2
+    (tmp_path / "README.md").write_text("no marks", encoding="utf-8")
+    (tmp_path / "docs").mkdir()
+    assert accuracy.main([]) == 2
+    assert capsys.readouterr().err.count("\n") == 2
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "README.md").write_text(readme, encoding="utf-8")
+    assert accuracy.main(["--wrong"]) == 2
+    assert accuracy.main([]) == 0
+    for name in ("README.md", "docs/accuracy.md"):
+        assert (tmp_path / name).read_bytes() == (root / name).read_bytes()
