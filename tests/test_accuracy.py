@@ -33,24 +33,24 @@ def made(ratio: float, inside: bool | None, **changes: str) -> accuracy.Compared
 
 # --- the estimates themselves -----------------------------------------------------------------
 
-# Half of the runs and nine of ten lie within; a little above what runs left out of the fit show.
+# Half of the runs and nine of ten lie within: a little more than runs left out of the fit show.
 ALLOWED = {
-    ("llm", "closed-loop", "throughput"): (0.12, 0.55),
-    ("llm", "closed-loop", "tpot"): (0.12, 0.55),
-    ("llm", "closed-loop", "ttft"): (0.35, 1.60),
-    ("llm", "static-batch", "throughput"): (0.15, 0.80),
-    ("llm", "static-batch", "tpot"): (0.15, 0.60),
-    ("llm", "static-batch", "ttft"): (0.40, 1.10),
+    ("llm", "closed-loop", "throughput"): (0.10, 0.40),
+    ("llm", "closed-loop", "tpot"): (0.10, 0.40),
+    ("llm", "closed-loop", "ttft"): (0.30, 1.30),
+    ("llm", "static-batch", "throughput"): (0.12, 0.60),
+    ("llm", "static-batch", "tpot"): (0.10, 0.45),
+    ("llm", "static-batch", "ttft"): (0.30, 0.90),
     ("llm", "offline", "throughput"): (0.15, 0.60),
-    ("llm", "server", "throughput"): (0.30, 0.90),
-    ("encoder", "static-batch", "throughput"): (0.25, 0.75),
-    ("encoder", "offline", "throughput"): (0.20, 0.75),
-    ("vision", "static-batch", "throughput"): (0.30, 0.90),
-    ("vision", "offline", "throughput"): (0.20, 0.60),
-    ("vision", "server", "throughput"): (0.30, 0.60),
-    ("diffusion", "offline", "throughput"): (0.10, 0.40),
-    ("speech", "offline", "throughput"): (0.10, 0.30),
-    ("recommender", "offline", "throughput"): (0.35, 0.60),
+    ("llm", "server", "throughput"): (0.25, 0.75),
+    ("encoder", "static-batch", "throughput"): (0.30, 0.70),
+    ("encoder", "offline", "throughput"): (0.20, 0.55),
+    ("vision", "static-batch", "throughput"): (0.25, 0.70),
+    ("vision", "offline", "throughput"): (0.10, 0.40),
+    ("vision", "server", "throughput"): (0.20, 0.40),
+    ("diffusion", "offline", "throughput"): (0.08, 0.30),
+    ("speech", "offline", "throughput"): (0.05, 0.20),
+    ("recommender", "offline", "throughput"): (0.30, 0.55),
 }
 
 
@@ -181,7 +181,8 @@ def test_the_share_inside_is_that_of_validate() -> None:
 
 def test_what_was_never_measured() -> None:
     found = accuracy.never_measured(FACTS)
-    unmeasured = {*found.accelerators, *found.generations}
+    unmeasured = set(found.accelerators)
+    assert set(found.without_relatives) < unmeasured
     assert "treelite" in found.engines and "vllm" not in found.engines
     assert any(FACTS.models[id].model_class == "trees" for id in found.models)
     assert not unmeasured & {"h100-sxm", "a100-sxm-80gb", "inferentia2", "t4"}
@@ -190,7 +191,7 @@ def test_what_was_never_measured() -> None:
     # What the shipped runs show was measured.
     measured = {each.hardware for each in COMPARED if each.scenario == "closed-loop"}
     assert not measured & unmeasured
-    generations = {FACTS.accelerators[id].generation for id in found.generations}
+    generations = {FACTS.accelerators[id].generation for id in found.without_relatives}
     assert not generations & {FACTS.accelerators[id].generation for id in measured}
 
 
@@ -198,7 +199,7 @@ def test_an_empty_fit_has_measured_nothing() -> None:
     chips = {name: chip.model_copy(update={"rows": 0}) for name, chip in FITTED.chips.items()}
     empty = FITTED.model_copy(update={"pairings": {}, "modes": {}, "chips": chips})
     found = accuracy.never_measured(FACTS, empty)
-    assert set(found.generations) == set(FACTS.accelerators)
+    assert set(found.without_relatives) == set(found.accelerators) == set(FACTS.accelerators)
     assert set(found.models) == set(FACTS.models)
 
 
@@ -252,10 +253,10 @@ def test_two_chips_are_no_rank_and_other_loads_are_apart() -> None:
 
 
 def test_hardware_without_a_price_is_named() -> None:
-    unpriced = next(id for id in FACTS.accelerators if not offers(FACTS, id, "on_demand"))
-    rows = [CLOSED | {"hardware": "rtx-4090", "requests_per_s": "1"}]
-    assert not offers(FACTS, "rtx-4090", "on_demand"), unpriced
-    assert accuracy.rank_correlation(rows, FACTS).unpriced == ("rtx-4090",)
+    chip = "rtx-4090"
+    assert not offers(FACTS, chip, "on_demand")
+    rows = [CLOSED | {"hardware": chip, "requests_per_s": "1"}]
+    assert accuracy.rank_correlation(rows, FACTS).unpriced == (chip,)
 
 
 def test_ranks_of_the_shipped_runs() -> None:

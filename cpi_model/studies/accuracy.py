@@ -73,9 +73,8 @@ class Unmeasured:
     """Ids of the catalog of which no run was in the fit."""
 
     accelerators: tuple[str, ...]
-    """Of a generation of which other chips were measured."""
-    generations: tuple[str, ...]
-    """Chips of which no run of their whole generation was in the fit."""
+    without_relatives: tuple[str, ...]
+    """Those of them of whose generation no other chip was measured."""
     engines: tuple[str, ...]
     models: tuple[str, ...]
     schemes: tuple[str, ...]
@@ -225,8 +224,8 @@ def never_measured(facts: Catalog, fitted: Coefficients | None = None) -> Unmeas
     generations |= {name for name, chip in fitted.chips.items() if chip.rows}
     others = [chip for id, chip in facts.accelerators.items() if id not in chips]
     return Unmeasured(
-        accelerators=tuple(chip.id for chip in others if chip.generation in generations),
-        generations=tuple(chip.id for chip in others if chip.generation not in generations),
+        accelerators=tuple(chip.id for chip in others),
+        without_relatives=tuple(chip.id for chip in others if chip.generation not in generations),
         engines=tuple(id for id in facts.engines if id not in engines),
         models=tuple(
             id for id, model in facts.models.items()
@@ -502,11 +501,13 @@ def _ranks(found: RankCorrelation) -> str:
 
 
 def _never(found: Unmeasured) -> str:
+    alone = found.without_relatives
+    relatives = [id for id in found.accelerators if id not in alone]
     lines = [
         f"- **{name}** ({len(ids)}): {', '.join(ids)}.\n"
         for name, ids in (
-            ("Chips of a generation of which others were measured", found.accelerators),
-            ("Chips of a generation without any run", found.generations),
+            ("Chips of a generation of which others were measured", relatives),
+            ("Chips of a generation without any run", alone),
             ("Engines", found.engines), ("Models", found.models), ("Schemes", found.schemes),
         )
         if ids
