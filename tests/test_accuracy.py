@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cpi_model.catalog import catalog, offers
-from cpi_model.coefficients import coefficients
+from cpi_model.coefficients import Coefficients, coefficients
 from cpi_model.studies import accuracy, measurements, validate
 from cpi_model.studies.runs import Run, mode, read_run
 
@@ -31,24 +33,24 @@ def made(ratio: float, inside: bool | None, **changes: str) -> accuracy.Compared
 
 # --- the estimates themselves -----------------------------------------------------------------
 
-# Half of the runs and nine of ten lie within; a little above what runs left out of the fit show.
+# Half of the runs and nine of ten lie within: a little more than runs left out of the fit show.
 ALLOWED = {
-    ("llm", "closed-loop", "throughput"): (0.12, 0.55),
-    ("llm", "closed-loop", "tpot"): (0.12, 0.55),
-    ("llm", "closed-loop", "ttft"): (0.35, 1.60),
-    ("llm", "static-batch", "throughput"): (0.15, 0.80),
-    ("llm", "static-batch", "tpot"): (0.15, 0.60),
-    ("llm", "static-batch", "ttft"): (0.40, 1.10),
+    ("llm", "closed-loop", "throughput"): (0.10, 0.40),
+    ("llm", "closed-loop", "tpot"): (0.10, 0.40),
+    ("llm", "closed-loop", "ttft"): (0.30, 1.30),
+    ("llm", "static-batch", "throughput"): (0.12, 0.60),
+    ("llm", "static-batch", "tpot"): (0.10, 0.45),
+    ("llm", "static-batch", "ttft"): (0.30, 0.90),
     ("llm", "offline", "throughput"): (0.15, 0.60),
-    ("llm", "server", "throughput"): (0.30, 0.90),
-    ("encoder", "static-batch", "throughput"): (0.25, 0.75),
-    ("encoder", "offline", "throughput"): (0.20, 0.75),
-    ("vision", "static-batch", "throughput"): (0.30, 0.90),
-    ("vision", "offline", "throughput"): (0.20, 0.60),
-    ("vision", "server", "throughput"): (0.30, 0.60),
-    ("diffusion", "offline", "throughput"): (0.10, 0.40),
-    ("speech", "offline", "throughput"): (0.10, 0.30),
-    ("recommender", "offline", "throughput"): (0.35, 0.60),
+    ("llm", "server", "throughput"): (0.25, 0.75),
+    ("encoder", "static-batch", "throughput"): (0.30, 0.70),
+    ("encoder", "offline", "throughput"): (0.20, 0.55),
+    ("vision", "static-batch", "throughput"): (0.25, 0.70),
+    ("vision", "offline", "throughput"): (0.10, 0.40),
+    ("vision", "server", "throughput"): (0.20, 0.40),
+    ("diffusion", "offline", "throughput"): (0.08, 0.30),
+    ("speech", "offline", "throughput"): (0.05, 0.20),
+    ("recommender", "offline", "throughput"): (0.30, 0.55),
 }
 
 
@@ -179,7 +181,8 @@ def test_the_share_inside_is_that_of_validate() -> None:
 
 def test_what_was_never_measured() -> None:
     found = accuracy.never_measured(FACTS)
-    unmeasured = {*found.accelerators, *found.generations}
+    unmeasured = set(found.accelerators)
+    assert set(found.without_relatives) < unmeasured
     assert "treelite" in found.engines and "vllm" not in found.engines
     assert any(FACTS.models[id].model_class == "trees" for id in found.models)
     assert not unmeasured & {"h100-sxm", "a100-sxm-80gb", "inferentia2", "t4"}
@@ -188,7 +191,7 @@ def test_what_was_never_measured() -> None:
     # What the shipped runs show was measured.
     measured = {each.hardware for each in COMPARED if each.scenario == "closed-loop"}
     assert not measured & unmeasured
-    generations = {FACTS.accelerators[id].generation for id in found.generations}
+    generations = {FACTS.accelerators[id].generation for id in found.without_relatives}
     assert not generations & {FACTS.accelerators[id].generation for id in measured}
 
 
@@ -196,7 +199,7 @@ def test_an_empty_fit_has_measured_nothing() -> None:
     chips = {name: chip.model_copy(update={"rows": 0}) for name, chip in FITTED.chips.items()}
     empty = FITTED.model_copy(update={"pairings": {}, "modes": {}, "chips": chips})
     found = accuracy.never_measured(FACTS, empty)
-    assert set(found.generations) == set(FACTS.accelerators)
+    assert set(found.without_relatives) == set(found.accelerators) == set(FACTS.accelerators)
     assert set(found.models) == set(FACTS.models)
 
 
@@ -250,10 +253,10 @@ def test_two_chips_are_no_rank_and_other_loads_are_apart() -> None:
 
 
 def test_hardware_without_a_price_is_named() -> None:
-    unpriced = next(id for id in FACTS.accelerators if not offers(FACTS, id, "on_demand"))
-    rows = [CLOSED | {"hardware": "rtx-4090", "requests_per_s": "1"}]
-    assert not offers(FACTS, "rtx-4090", "on_demand"), unpriced
-    assert accuracy.rank_correlation(rows, FACTS).unpriced == ("rtx-4090",)
+    chip = "rtx-4090"
+    assert not offers(FACTS, chip, "on_demand")
+    rows = [CLOSED | {"hardware": chip, "requests_per_s": "1"}]
+    assert accuracy.rank_correlation(rows, FACTS).unpriced == (chip,)
 
 
 def test_ranks_of_the_shipped_runs() -> None:
@@ -261,3 +264,80 @@ def test_ranks_of_the_shipped_runs() -> None:
     assert len(found.groups) >= 30
     assert found.median >= 0.95
     assert found.mean >= 0.8
+
+
+# --- the report -------------------------------------------------------------------------------
+
+
+def with_residuals(**changes: object) -> Coefficients:
+    """Coefficients with other errors, by the name of the residuals."""
+    like = FITTED.residuals["llm/throughput/known"]
+    residuals = dict(FITTED.residuals) | {
+        name.replace("__", "/").replace("_", "-"): like.model_copy(update={"median_error": error})
+        for name, error in changes.items()
+    }
+    return FITTED.model_copy(update={"residuals": residuals})
+
+
+def test_the_report_follows_the_coefficients() -> None:
+    text = accuracy.report(ROWS[:40], FACTS)
+    other = accuracy.report(ROWS[:40], FACTS, with_residuals(llm__throughput__known=0.4321))
+    assert "43.2 %" in other and "43.2 %" not in text
+    assert str(FITTED.fitted_on) in text and FITTED.description in text
+    assert "40 published runs" in text
+
+
+def test_the_report_shows_every_way_of_leaving_out_and_every_kind() -> None:
+    """Names that a later fit brings, too, with nothing where a kind was not left out so."""
+    table = accuracy.left_out_table(
+        with_residuals(vision_static__throughput__elsewhere=0.1234, newclass_burst__tpot__known=0.4)
+    )
+    heading, _, *lines = table.splitlines()
+    assert heading.endswith("| elsewhere: half within | nine of ten |")
+    (line,) = [line for line in lines if line.startswith("| vision, static batch, throughput |")]
+    assert line.split(" | ")[-2] == "12.3 %"
+    assert lines[-1].startswith("| newclass, burst, time per output token |")
+    assert lines[-1].endswith("| – | – | – | – |")
+    assert all(line.count(" | ") == heading.count(" | ") for line in lines)
+
+
+def test_words_of_the_report() -> None:
+    text = accuracy.report(ROWS, FACTS)
+    for measured in (
+        "language models, closed-loop",
+        "recommenders, offline",
+        "h200-sxm",
+        "treelite",
+    ):
+        assert measured in text
+    for said in ("3 to 6 %", "1.1 to 1.8", "3.9 times", "0.8 to 1.0", "second-hand"):
+        assert said in " ".join(text.split())
+    assert not re.search(r"\b(nan|None|inf)\b", text)
+
+
+def test_only_what_is_between_the_marks_is_written() -> None:
+    old = f"# Title\n{accuracy.BEGIN}\nstale words\n{accuracy.END}\nThe end.\n"
+    new = accuracy.with_errors(old)
+    assert new.startswith("# Title\n") and new.endswith("\nThe end.\n")
+    assert "stale words" not in new and accuracy.left_out_table(FITTED) in new
+    assert accuracy.with_errors(new) == new
+    for text in ("no marks", accuracy.BEGIN, f"{accuracy.END} {accuracy.BEGIN}"):
+        with pytest.raises(ValueError, match=r"README\.md: .* must be there, in this order"):
+            accuracy.with_errors(text)
+
+
+def test_the_command_writes_both(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(accuracy, "ROOT", tmp_path)
+    assert accuracy.main([]) == 2
+    (tmp_path / "README.md").write_text("no marks", encoding="utf-8")
+    (tmp_path / "docs").mkdir()
+    assert accuracy.main([]) == 2
+    assert capsys.readouterr().err.count("\n") == 2
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "README.md").write_text(readme, encoding="utf-8")
+    assert accuracy.main(["--wrong"]) == 2
+    assert accuracy.main([]) == 0
+    for name in ("README.md", "docs/accuracy.md"):
+        assert (tmp_path / name).read_bytes() == (root / name).read_bytes()

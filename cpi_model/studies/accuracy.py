@@ -7,15 +7,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from cpi_model.catalog import Catalog, offers
-from cpi_model.coefficients import Coefficients, coefficients
+from cpi_model.catalog import Catalog, catalog, offers
+from cpi_model.coefficients import Coefficients, Residuals, coefficients
+from cpi_model.studies import measurements
 from cpi_model.studies.runs import Run, mode, read_run
 from cpi_model.studies.validate import Prediction, predict
 from cpi_model.units import HOUR
@@ -70,9 +73,8 @@ class Unmeasured:
     """Ids of the catalog of which no run was in the fit."""
 
     accelerators: tuple[str, ...]
-    """Of a generation of which other chips were measured."""
-    generations: tuple[str, ...]
-    """Chips of which no run of their whole generation was in the fit."""
+    without_relatives: tuple[str, ...]
+    """Those of them of whose generation no other chip was measured."""
     engines: tuple[str, ...]
     models: tuple[str, ...]
     schemes: tuple[str, ...]
@@ -146,11 +148,12 @@ def band(run: Run, measure: Measure, fitted: Coefficients) -> tuple[float, float
     else:
         name = f"{model.model_class}-{kind}"
         pairing = fitted.sample_pairing(model, chip, arithmetic, engine, scheme, kind)
-    # A cost is the price over the throughput.
-    spread = fitted.spread(name, "throughput" if measure == "cost" else measure, pairing)
+    # A cost is the price over the throughput, the time of a static batch its size over it.
+    inverse = measure == "cost" or (measure == "latency" and kind == "static")
+    spread = fitted.spread(name, "throughput" if inverse else measure, pairing)
     if spread is None:
         return None
-    if measure == "cost":
+    if inverse:
         return 1.0 / spread.p90_ratio, 1.0 / spread.p10_ratio
     return spread.p10_ratio, spread.p90_ratio
 
@@ -221,8 +224,8 @@ def never_measured(facts: Catalog, fitted: Coefficients | None = None) -> Unmeas
     generations |= {name for name, chip in fitted.chips.items() if chip.rows}
     others = [chip for id, chip in facts.accelerators.items() if id not in chips]
     return Unmeasured(
-        accelerators=tuple(chip.id for chip in others if chip.generation in generations),
-        generations=tuple(chip.id for chip in others if chip.generation not in generations),
+        accelerators=tuple(chip.id for chip in others),
+        without_relatives=tuple(chip.id for chip in others if chip.generation not in generations),
         engines=tuple(id for id in facts.engines if id not in engines),
         models=tuple(
             id for id, model in facts.models.items()
@@ -292,3 +295,280 @@ def rank_correlation(
         tuple(ranked), float(np.median(values)), float(np.mean(values)),
         tuple(sorted(chip for chip, price in prices.items() if math.isnan(price))),
     )  # fmt: skip
+
+
+# --- the report -------------------------------------------------------------------------------
+
+CLASS_WORDS = {
+    "llm": "language models", "encoder": "text encoders", "vision": "vision",
+    "diffusion": "image generation", "speech": "speech", "recommender": "recommenders",
+    "trees": "decision trees",
+}  # fmt: skip
+MODE_WORDS = {
+    "": "steady load", "static": "static batch", "offline": "offline maximum",
+    "served": "steady load on older releases",
+}  # fmt: skip
+MEASURE_WORDS: dict[str, str] = {
+    "throughput": "throughput", "tpot": "time per output token", "ttft": "time to first token",
+    "latency": "latency", "cost": "cost",
+}  # fmt: skip
+GROUP_WORDS: dict[Group, str] = {
+    "hardware": "chip", "generation": "generation of chips", "engine": "engine",
+    "scheme": "precision", "model": "model",
+}  # fmt: skip
+PARTS = ("known", "unseen")
+"""Ways of leaving runs out that come first; others follow by name."""
+BEGIN = "<!-- errors: written by `python -m cpi_model.studies.accuracy` -->"
+END = "<!-- end of errors -->"
+EXPECTED_INSIDE = 0.8
+"""From the 10th to the 90th percentile."""
+GOOD_RANK = 0.95
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The checkout, where there is one."""
+
+INTRODUCTION = """# How far off the estimates are
+
+*Written by `make fit` (`python -m cpi_model.studies.accuracy`), not by hand.*
+
+Estimates rest on coefficients that were fitted on {day}:
+{what}.
+
+Errors are |measured ÷ estimated - 1|. Half of the runs are within the first figure, nine of ten
+within the second.
+
+## Runs left out of the fit
+
+Each of these runs was left out of the fit that it is compared with. *Known*: some runs at random
+were left out, others of the same model, chip and engine were not. *Unseen*: all runs of its model,
+chip and engine were left out together. The range beside an estimate comes from here.
+"""
+SHIPPED = """## The measured runs that come with the package
+
+{count} published runs (`data/measurements/runs.csv`), chosen so that everything measured occurs:
+rare pairings weigh more than in the fit. Most of them were in it, so this says how well the form of
+the model can follow measurements; the table above says how well it predicts. Runs at the most load
+within a limit (server, interactive) were not in the fit. *Inside* is the share between the 10th and
+the 90th percentile of left-out runs of the kind, where there are such.
+"""
+RANGES = """### Do the ranges hold?
+
+A range goes from the 10th to the 90th percentile, so {expected} of runs should lie inside. The
+share that does:
+"""
+RANKS = """## Is the cheapest hardware the cheapest?
+
+The same model under the same load on at least {least} kinds of hardware, each at its cheapest run
+and the catalog's cheapest on-demand price: order by measured against order by estimated cost per
+inference, as Spearman's correlation (1 is the same order, -1 the reverse).
+
+{groups} such comparisons among the shipped runs: {median} in the median, {mean} on average; {good}
+of them at {limit} or more. Those below, cheapest measured first:
+"""
+NEVER = """## What was never measured
+
+Of these no run was in the fit. Estimates for them rest on relatives and on the datasheet alone, and
+the app shows the range of unseen pairings.
+"""
+LIMITS = """## What limits it
+
+- **Noise.** The same hardware, model, precision and round of MLPerf differ between submitters by
+  3 to 6 % (standard deviation of the logarithm). Nothing can be predicted closer than that.
+- **Releases.** A newer release of the software alone made the same hardware 1.1 to 1.8 times as
+  fast. Most tables name a release that cannot be chosen here.
+- **Engines.** On the same hardware, engines differ by up to 3.9 times. A pairing that nobody
+  measured may have a kernel written for it, or none.
+- **Lengths.** Closed loops draw each length from 0.8 to 1.0 of the nominal one; estimates take 0.9.
+- **First tokens.** Times to first token are skewed: a mean over few requests follows its slowest
+  ones. A closed loop of ten times as many requests as are in flight begins with a tenth of them at
+  once, which then wait for each other. Servers that send an answer every 10 or 30 tokens delay the
+  first.
+- **MLPerf.** Lengths of its prompts are second-hand, except those of BERT; its batch sizes are the
+  configured maximum. Server and interactive runs are estimated as the most load within the limits.
+- **Speculative decoding.** Runs that use it without saying so look like fast hardware.
+"""
+
+
+def _percent(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.1%}".replace("%", " %")
+
+
+def _table(heading: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1) -> str:
+    """A table of Markdown; all columns but the first `texts` to the right."""
+    rule = ["---"] * texts + ["---:"] * (len(heading) - texts)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in [heading, rule, *rows])
+
+
+def _kind_words(kind: str) -> str:
+    name, _, way = kind.partition("-")
+    return f"{CLASS_WORDS.get(name, name)}, {MODE_WORDS.get(way, way)}"
+
+
+def left_out(fitted: Coefficients) -> dict[tuple[str, str], dict[str, Residuals]]:
+    """Errors of left-out runs: by kind and measure, then by the way in which they were left out."""
+    found: dict[tuple[str, str], dict[str, Residuals]] = {}
+    for name, residuals in fitted.residuals.items():
+        kind, measure, *part = name.split("/")
+        if part and residuals.rows:
+            found.setdefault((kind, measure), {})[part[0]] = residuals
+
+    def place(key: tuple[str, str]) -> tuple[int, int, int]:
+        name, _, way = key[0].partition("-")
+        return tuple(  # type: ignore[return-value]
+            list(words).index(word) if word in words else len(words)
+            for words, word in ((CLASS_WORDS, name), (MODE_WORDS, way), (MEASURE_WORDS, key[1]))
+        )
+
+    return {key: found[key] for key in sorted(found, key=place)}
+
+
+def left_out_table(fitted: Coefficients) -> str:
+    """Errors of left-out runs, one line for each kind of run and measure."""
+    kinds = left_out(fitted)
+    there = {part for parts in kinds.values() for part in parts}
+    parts = [*(part for part in PARTS if part in there), *sorted(there - set(PARTS))]
+    heading = ["what", "runs"]
+    for part in parts:
+        heading += [f"{part}: half within", "nine of ten"]
+    rows = []
+    for (kind, measure), found in kinds.items():
+        first = next(iter(found.values()))
+        cells = [f"{_kind_words(kind)}, {MEASURE_WORDS.get(measure, measure)}", f"{first.rows:,}"]
+        for part in parts:
+            each = found.get(part)
+            cells += [_percent(each.median_error if each else math.nan)]
+            cells += [_percent(each.p90_error if each else math.nan)]
+        rows.append(cells)
+    return _table(heading, rows)
+
+
+def _figures_of(each: GroupError) -> list[str]:
+    shares = (each.median, each.mean, each.p90, each.inside)
+    return [f"{each.rows:,}", *map(_percent, shares)]
+
+
+FIGURES = ("runs", "half within", "on average", "nine of ten", "inside")
+
+
+def _by_class(compared: list[Compared]) -> str:
+    """Errors of every measure by class and kind of load."""
+    rows = [
+        [f"{words}, {each.group}", MEASURE_WORDS[each.measure], *_figures_of(each)]
+        for name, words in CLASS_WORDS.items()
+        for each in errors([one for one in compared if one.model_class == name], "scenario")
+    ]
+    return _table(["what", "of", *FIGURES], rows, texts=2)
+
+
+def _throughput_by(group: Group, compared: list[Compared]) -> str:
+    whole = [each for each in compared if each.measure == "throughput"]
+    rows = [[each.group, *_figures_of(each)] for each in errors(whole, group)]
+    return _table([GROUP_WORDS[group], *FIGURES], rows)
+
+
+def _ranges_table(compared: list[Compared]) -> str:
+    with_range = [each for each in compared if each.inside is not None]
+    found = {(each.group, each.measure): each for each in errors(with_range, "model_class")}
+    measures = [name for name in MEASURES if any(name == key[1] for key in found)]
+    rows = []
+    for name, words in CLASS_WORDS.items():
+        if any(name == key[0] for key in found):
+            cells = [found.get((name, measure)) for measure in measures]
+            rows.append([
+                words, *(
+                    f"{_percent(cell.inside)} of {cell.rows:,}" if cell else "–" for cell in cells
+                ),
+            ])  # fmt: skip
+    return _table(["what", *(MEASURE_WORDS[name] for name in measures)], rows)
+
+
+def _ranks(found: RankCorrelation) -> str:
+    good = [each for each in found.groups if each.correlation >= GOOD_RANK]
+    text = RANKS.format(
+        least=LEAST_HARDWARE, groups=len(found.groups), median=f"{found.median:.2f}",
+        mean=f"{found.mean:.2f}", good=len(good), limit=GOOD_RANK,
+    )  # fmt: skip
+    rows = [
+        [each.model, each.scenario, each.load, ", ".join(each.hardware), f"{each.correlation:.2f}"]
+        for each in found.groups
+        if each not in good
+    ]
+    table = _table(["model", "load", "lengths and batch", "hardware", "correlation"], rows, texts=4)
+    unpriced = ", ".join(found.unpriced)
+    return f"{text}\n{table}" + (
+        f"\nNot ranked, without a price: {unpriced}.\n" if unpriced else ""
+    )
+
+
+def _never(found: Unmeasured) -> str:
+    alone = found.without_relatives
+    relatives = [id for id in found.accelerators if id not in alone]
+    lines = [
+        f"- **{name}** ({len(ids)}): {', '.join(ids)}.\n"
+        for name, ids in (
+            ("Chips of a generation of which others were measured", relatives),
+            ("Chips of a generation without any run", alone),
+            ("Engines", found.engines), ("Models", found.models), ("Schemes", found.schemes),
+        )
+        if ids
+    ]  # fmt: skip
+    return f"{NEVER}\n{''.join(lines)}"
+
+
+def report(
+    rows: Sequence[Mapping[str, str]], facts: Catalog, fitted: Coefficients | None = None
+) -> str:
+    """The page on accuracy, in Markdown."""
+    fitted = fitted or coefficients()
+    compared = compare(rows, facts, fitted)
+    parts = [
+        INTRODUCTION.format(day=fitted.fitted_on, what=fitted.description),
+        left_out_table(fitted),
+        SHIPPED.format(count=len({each.id for each in compared})),
+        _by_class(compared),
+        RANGES.format(expected=f"{EXPECTED_INSIDE:.0%}".replace("%", " %")),
+        _ranges_table(compared),
+    ]
+    for group, word in GROUP_WORDS.items():
+        parts += [f"### Throughput by {word}\n", _throughput_by(group, compared)]
+    parts += [
+        _ranks(rank_correlation(rows, facts, fitted)),
+        _never(never_measured(facts, fitted)),
+        LIMITS,
+    ]
+    return "\n".join(parts)
+
+
+def with_errors(readme: str, fitted: Coefficients | None = None) -> str:
+    """The README with the present table of errors between its two marks.
+
+    Raises
+    ------
+    ValueError
+        If the marks are not there.
+    """
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"README.md: '{BEGIN}' and '{END}' must be there, in this order")
+    return f"{before}{BEGIN}\n\n{left_out_table(fitted or coefficients())}\n{END}{after}"
+
+
+def main(arguments: list[str]) -> int:
+    """Write the page and the table of the README in a checkout."""
+    readme, page = ROOT / "README.md", ROOT / "docs" / "accuracy.md"
+    if arguments or not readme.is_file():
+        print("usage: python -m cpi_model.studies.accuracy, in a checkout", file=sys.stderr)
+        return 2
+    try:
+        text = with_errors(readme.read_text(encoding="utf-8"))
+    except ValueError as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    page.write_text(report(measurements.rows(), catalog()), encoding="utf-8")
+    readme.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
