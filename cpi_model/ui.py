@@ -928,6 +928,8 @@ def errors_of_this_kind(scenario: Scenario) -> None:
 
 def measured_runs(scenario: Scenario) -> None:
     """Measured against estimated, and the errors by class, hardware or engine."""
+    from cpi_model.studies import accuracy
+
     measure = st.segmented_control(
         "What was measured", list(trust.MEASURES), format_func=trust.MEASURES.__getitem__,
         default="throughput", required=True, key="trust_measure",
@@ -943,14 +945,14 @@ def measured_runs(scenario: Scenario) -> None:
     share, count = trust.coverage(_compared()).get(measure, (math.nan, 0))  # type: ignore[call-overload]
     inside = (
         f" The likely range that is shown beside estimates holds {percent(share)} of {count:,}; "
-        f"{percent(trust.NOMINAL)} are meant to be in it."
+        f"{percent(accuracy.EXPECTED_INSIDE)} are meant to be in it."
         if count
         else ""
     )
     tokens = " Tokens count where requests are not published." if measure == "throughput" else ""
     st.caption(
-        f"{len(points):,} public runs that come with the app, most of them in the fit. Lines: "
-        f"equal, half and twice.{tokens}{inside}"
+        f"{len(points):,} public runs that come with the app. Most were in the fit; rare "
+        f"combinations weigh more here. Lines: equal, half and twice.{tokens}{inside}"
     )
     by = st.segmented_control(
         "Errors by", list(GROUPINGS), format_func=GROUPINGS.__getitem__, default="model_class",
@@ -991,8 +993,11 @@ def _unmeasured() -> dict[str, list[str]]:
 
     found, facts = accuracy.never_measured(catalog()), catalog()
     named = {
-        "Hardware of which relatives were measured": (found.accelerators, facts.accelerators),
-        "Hardware without any relative": (found.generations, facts.accelerators),
+        "Hardware of which relatives were measured": (
+            set(found.accelerators) - set(found.without_relatives),
+            facts.accelerators,
+        ),
+        "Hardware without measured relatives": (found.without_relatives, facts.accelerators),
         "Engines": (found.engines, facts.engines),
         "Models": (found.models, facts.models),
         "Precisions": (found.schemes, facts.schemes),

@@ -203,7 +203,7 @@ def test_the_page_shows_points_errors_and_what_was_never_measured() -> None:
     opened.session_state["unmeasured"] = True
     opened.run()
     unmeasured = accuracy.never_measured(FACTS)
-    assert FACTS.accelerators[unmeasured.generations[0]].name in words(opened)
+    assert FACTS.accelerators[unmeasured.without_relatives[0]].name in words(opened)
 
 
 @pytest.mark.parametrize("measure", trust.MEASURES)

@@ -18,8 +18,6 @@ MEASURES: dict[str, str] = {
     "latency": "Latency", "cost": "Cost",
 }  # fmt: skip
 """What is compared, and what people call it."""
-NOMINAL = 0.8
-"""Share of measured figures that the likely range is meant to hold: from P10 to P90."""
 
 
 def names(facts: Catalog) -> dict[str, str]:
