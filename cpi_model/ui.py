@@ -870,6 +870,7 @@ ROW_HEIGHT = 35
 MOST_ROWS_SHOWN = 12
 MOST_REASONS = 6
 MOST_FILES = 40
+EXAMPLES = 5
 
 
 @lru_cache(maxsize=1)
@@ -1115,6 +1116,7 @@ def own_measurements(scenario: Scenario) -> None:
         "Files", type=["csv", "json", "jsonl", "txt"], accept_multiple_files=True, key=key,
         on_change=_take_files, args=(key,), max_upload_size=20, label_visibility="collapsed",
     )  # fmt: skip
+    _download("Example of a table", _example_table(), "runs.csv")
     if problems := st.session_state.get("own_problems"):
         _plain_list("Not read; what was there before still is.", problems)
     if not _own():
@@ -1128,6 +1130,17 @@ def own_measurements(scenario: Scenario) -> None:
         "Remove these measurements", icon=":material/delete:", type="tertiary",
         on_click=_keep, args=((),),
     )  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _example_table() -> pd.DataFrame:
+    """A few of the runs that come with the package, in the columns that are read."""
+    import pandas as pd
+
+    from cpi_model.studies import measurements
+
+    rows = [row for row in measurements.rows() if row["scenario"] == "closed-loop"]
+    return pd.DataFrame(rows[:EXAMPLES])
 
 
 def _own_figures(scenario: Scenario) -> None:

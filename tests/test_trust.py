@@ -280,3 +280,12 @@ def test_two_runs_are_too_few_and_others_are_counted_with_their_reason() -> None
     assert "takes 3 runs" in said and "here are 2" in said
     assert "1 run not estimated: hardware not in the catalog." in said
     assert "Use this correction in the scenario" not in labels(opened)
+
+
+def test_the_example_of_a_table_is_one_that_is_read() -> None:
+    from cpi_model import export, ui
+    from cpi_model.studies import uploads
+
+    content = export.csv(ui._example_table())
+    found = uploads.read("runs.csv", content, Scenario(), FACTS)
+    assert len(accuracy.compare(found.rows, FACTS)) >= ui.EXAMPLES
