@@ -865,7 +865,7 @@ def _download(label: str, frame: pd.DataFrame, name: str) -> None:
 
 GROUPINGS = {"model_class": "Class", "hardware": "Hardware", "engine": "Engine"}
 REPORTS = "vllm bench serve, AIPerf, GenAI-Perf or guidellm"
-ROW_HEIGHT = 35
+ROW_HEIGHT = 33
 """Of a table. [px]"""
 MOST_ROWS_SHOWN = 12
 MOST_REASONS = 6

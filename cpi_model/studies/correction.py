@@ -125,7 +125,7 @@ def _too_few(count: int, scenario: Scenario, facts: Catalog) -> str:
 
 def _too_far(field: str, factor: float, low: float, high: float) -> str:
     return (
-        f"The runs ask for a factor of {factor:.2g} ({FIELDS[field].title.lower()}); more than "
+        f"The runs ask for a factor of {factor:,.2f} ({FIELDS[field].title.lower()}); more than "
         f"{low:g} to {high:g} is no correction. Check hardware, precision and parallelism."
     )
 
