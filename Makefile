@@ -36,6 +36,7 @@ bench: $(TEST_READY) browser ## measure speed and memory, one JSON line a figure
 fit: $(RUN_READY) ## fit the coefficients again: make fit POINTS="measured.csv more.csv"
 	@test -n "$(POINTS)" || { echo 'name the measurements: make fit POINTS=points.csv' >&2; exit 2; }
 	@$(PYTHON) -m cpi_model.studies.calibrate $(POINTS)
+	@$(PYTHON) -m cpi_model.studies.accuracy
 
 format: $(TEST_READY) ## put the code into the form that the tests ask for
 	@$(PYTHON) -m ruff check --quiet --fix . || true

@@ -450,20 +450,42 @@ def _sweep_rows(found: Sweep) -> list[dict[str, Any]]:
 @app.command()
 def validate(
     points: Annotated[
-        Path, typer.Argument(metavar="POINTS.csv", help="A table with one measured run a row.")
+        Path,
+        typer.Argument(
+            metavar="POINTS",
+            help="A table with one measured run a row, or the JSON of a benchmark tool.",
+        ),
     ],
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="Write the predictions to a CSV file."),
     ] = None,
+    link: Link = None,
+    file: File = None,
+    assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare estimates with measured runs."""
+    """Compare estimates with measured runs.
+
+    Reports of vllm bench serve, AIPerf, GenAI-Perf and guidellm (JSON) do not say on what was
+    measured: say it with --set accelerator=h100-sxm and the like.
+    """
     from cpi_model.studies import validate as study
     from cpi_model.studies.answer import known
 
+    notes: Sequence[str] = ()
     try:
-        found = study.validate(study.read_table(points), _facts())
+        if points.suffix.lower() == ".json":
+            from cpi_model.studies import uploads
+
+            scenario = _scenario(link, file, assignments)
+            upload = uploads.read_file(points, scenario, _facts())
+            table, notes = upload.rows, upload.notes
+        elif link is not None or file is not None or assignments:
+            raise BadInput("A table says on what it was measured: give no scenario with it.")
+        else:
+            table = study.read_table(points)
+        found = study.validate(table, _facts())
         if out is not None:
             study.write_predictions(out, found.predictions)
     except study.UnusableTable as problem:
@@ -481,7 +503,7 @@ def validate(
     if as_json:
         _print_json({
             "rows": len(found.predictions), "answered": answered, "errors": rows,
-            "unanswered": found.reasons, "inside_p10_p90": found.inside,
+            "unanswered": found.reasons, "inside_p10_p90": found.inside, "notes": notes,
         })  # fmt: skip
         return
     shares = ("coverage", "median_error", "mean_error", "p90_error")
@@ -501,6 +523,8 @@ def validate(
         print(f"{count:6,} not answered: {reason}")
     for measure, share in found.inside.items():
         print(f"{share:6.1%} of closed-loop {measure} inside P10 to P90 of left-out runs")
+    for note in notes:
+        print(note)
 
 
 # link --------------------------------------------------------------------------------------------
@@ -700,10 +724,18 @@ def check(
     from dataclasses import asdict
     from datetime import date
 
+    from cpi_model.catalog import CatalogError
     from cpi_model.catalog import check as findings
+    from cpi_model.studies import measurements
 
     columns = {"what": "What", "file": "File", "id": "Id", "field": "Field", "text": "Finding"}
-    found = (asdict(finding) for finding in findings(_facts(), older_than, date.today()))
+    facts = _facts()
+    try:
+        measured = measurements.load(facts=facts)
+    except CatalogError as error:
+        raise BadInput(f"the measured runs cannot be loaded: {error}") from None
+    both = [*findings(facts, older_than, date.today()), *measurements.check(measured)]
+    found = (asdict(finding) for finding in both)
     _listing(found, columns, words, as_json)
 
 

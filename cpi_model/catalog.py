@@ -142,23 +142,23 @@ def load(folder: Path | None = None) -> Catalog:
     models |= _measured_models(folder, models)
     schemes = _things(folder, "schemes", Scheme)
     engines = _things(folder, "engines", Engine)
-    rows = _rows(folder, "instances.csv", Instance, lambda r: r.id)
+    rows = read_rows(folder, "instances.csv", Instance, lambda r: r.id)
     instances = {row.id: row for row in rows}
-    prices = _rows(
+    prices = read_rows(
         folder, "prices/instances.csv", InstancePrice,
         lambda r: (r.instance, r.region, r.purchase, r.valid_from),
     )  # fmt: skip
-    apis = _rows(
+    apis = read_rows(
         folder,
         "prices/apis.csv",
         ApiPrice,
         lambda r: (r.provider, r.api_model, r.valid_from),
     )
-    services = _rows(
+    services = read_rows(
         folder, "prices/services.csv", ServicePrice,
         lambda r: (r.cloud, r.category, r.item, r.region, r.valid_from),
     )  # fmt: skip
-    energy = _rows(
+    energy = read_rows(
         folder,
         "energy.csv",
         EnergyFact,
@@ -219,7 +219,7 @@ def catalog() -> Catalog:
 
 
 Thing = TypeVar("Thing", Accelerator, Model, Scheme, Engine)
-Row = TypeVar("Row", ModelRow, Instance, InstancePrice, ApiPrice, ServicePrice, EnergyFact)
+Row = TypeVar("Row", bound=BaseModel)
 Item = TypeVar("Item")
 
 
@@ -250,7 +250,7 @@ def _measured_models(folder: Path, known: Mapping[str, Model]) -> dict[str, Mode
     if not (folder / file).exists():
         return {}
     found = {}
-    for row in _rows(folder, file, ModelRow, lambda r: r.id):
+    for row in read_rows(folder, file, ModelRow, lambda r: r.id):
         if row.id in known:
             raise CatalogError(f"{file}: {row.id}: there is a file of that name as well")
         try:
@@ -260,10 +260,16 @@ def _measured_models(folder: Path, known: Mapping[str, Model]) -> dict[str, Mode
     return found
 
 
-def _rows(
+def read_rows(
     folder: Path, file: str, kind: type[Row], key: Callable[[Row], Hashable]
 ) -> tuple[Row, ...]:
-    """All rows of a CSV file; an empty cell is an absent value."""
+    """All rows of a CSV file; an empty cell is an absent value.
+
+    Raises
+    ------
+    CatalogError
+        If the file is missing, is no CSV, lacks a column, breaks the schema or has a key twice.
+    """
     path = folder / file
     # A cell that is empty becomes None where the schema has no default and allows None.
     nullable: dict[str, Any] = {

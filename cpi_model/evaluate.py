@@ -289,6 +289,8 @@ def _language_model(x: Inputs) -> Performance:
         x.ttft_burst + x.ttft_queue * batching.prompt_share(occupied, decode_step, beside, decoded),
         x.ttft_step,
     ) + x.ttft_start  # fmt: skip
+    # Whatever was fitted or corrected, no answer begins before its prompt can have been read.
+    ttft = np.maximum(ttft, prompt.least_compute + attention)
     service = batching.prompt_bound_time(ttft + decoded * tpot, occupied, beside)
     ttft = service - decoded * tpot
     throughput = batching.closed_loop_throughput(running, service)

@@ -663,7 +663,7 @@ def numbers(scenario: Scenario, choice: Choice, fitted: Coefficients) -> Inputs:
         **_storage(scenario, choice),
         **_device(choice, fitted),
         **_serving(scenario, choice),
-        **_fitted(choice, fitted),
+        **_corrected(_fitted(choice, fitted), scenario),
         **_price(scenario, choice, fitted),
         **_capacity(scenario),
         **_overheads(scenario),
@@ -926,6 +926,22 @@ def _fitted(choice: Choice, fitted: Coefficients) -> dict[str, float]:
         "workspace_bytes": 0.0,
         "latency_log_sd": sample.latency_log_sd,
     }
+
+
+STEP_TIMES = ("fixed_factor", "sequence_factor", "prompt_factor")
+"""Factors that multiply all of a step's time."""
+FIRST_TOKEN_TIMES = ("ttft_prefill", "ttft_burst", "ttft_queue", "ttft_step", "ttft_start")
+"""Factors and times of which every term of the time to first token has one."""
+
+
+def _corrected(values: dict[str, float], scenario: Scenario) -> dict[str, float]:
+    """Fitted coefficients times what the user's own runs say."""
+    step, first = scenario.step_time_correction, scenario.first_token_correction
+    return (
+        values
+        | {name: values[name] * step for name in STEP_TIMES}
+        | {name: values[name] * first for name in FIRST_TOKEN_TIMES}
+    )
 
 
 def _efficiency(known: Mapping[Precision, float], choice: Choice, arithmetic: Precision) -> float:

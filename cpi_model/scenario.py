@@ -200,6 +200,20 @@ class Scenario(BaseModel):
         "only.",
         unit="ms", ge=0, le=10_000, step=1, source=ASSUMED, as_of=ASSUMED_ON,
     )  # fmt: skip
+    step_time_correction: float = _field(
+        "serving", "kt", 1.0, "Correction: time per token",
+        "Multiplies the time of a step, in which prompts are read and tokens written (for models "
+        "without tokens: of a batch). Take it from runs of your own: the Trust page proposes it.",
+        unit="×", ge=0.2, le=5, log=True,
+        source="no correction: the coefficients as they are fitted", as_of=ASSUMED_ON,
+    )  # fmt: skip
+    first_token_correction: float = _field(
+        "serving", "kf", 1.0, "Correction: time to first token",
+        "Multiplies the time to the first token: waiting and the own prompt, after the correction "
+        "above. Take it from runs of your own: the Trust page proposes it. Language models only.",
+        unit="×", ge=0.2, le=5, log=True,
+        source="no correction: the coefficients as they are fitted", as_of=ASSUMED_ON,
+    )  # fmt: skip
 
     # hardware
     accelerator: Name = _field(

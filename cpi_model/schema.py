@@ -515,3 +515,65 @@ class EnergyFact(Strict):
     source: str = Field(min_length=1)
     kind: SourceKind
     note: str = ""
+
+
+MeasuredScenario = Literal[
+    "closed-loop", "static-batch", "offline", "server", "interactive", "singlestream",
+    "multistream", "realtime-min-latency",
+]  # fmt: skip
+"""How a measured run was loaded; the names that published tables use."""
+MEASURED = (
+    "ttft_ms", "tpot_ms", "latency_mean_ms", "requests_per_s", "output_tokens_per_s",
+    "cost_per_1m_inferences_usd",
+)  # fmt: skip
+"""Fields of a measured run that were measured; all others say of what."""
+
+
+class Measurement(Strict):
+    """One published measured run, in the columns that a table of measured runs has.
+
+    Empty is not stated. Throughput is of the whole system.
+    """
+
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]*$", max_length=120)
+    source: str = Field(min_length=1)
+    measured_on: Day
+    """Day of the run or of its publication; that of collection where ``notes`` says so."""
+    model: Id
+    model_class: ModelClass
+    hardware: Id
+    accelerators: Count | None
+    """Devices of the whole system; sockets for CPUs."""
+    engine: str = Field(min_length=1)
+    """An engine of the catalog, or the published name of some release."""
+    weight_precision: str | None
+    kv_precision: Literal["bf16", "fp16", "fp8", "int8"] | None
+    tensor_parallel: Count | None
+    pipeline_parallel: Count | None
+    data_parallel: Count | None
+    expert_parallel: Count | None
+    moe_tensor_parallel: Count | None
+    scenario: MeasuredScenario
+    concurrency: Count | None
+    """Requests in flight over the whole system."""
+    batch_size: Count | None
+    """Of a static batch; elsewhere the largest that the engine was configured for."""
+    input_tokens: NotNegative | None
+    """Nominal or mean length of a prompt; 0 where generation began with nothing."""
+    output_tokens: Positive | None
+    ttft_ms: Positive | None
+    """Mean time to first token."""
+    tpot_ms: Positive | None
+    """Mean time per output token after the first."""
+    latency_mean_ms: Positive | None
+    requests_per_s: Positive | None
+    output_tokens_per_s: Positive | None
+    cost_per_1m_inferences_usd: Positive | None
+    """As published; the hourly price behind it is in ``notes``."""
+    notes: str = ""
+
+    @model_validator(mode="after")
+    def _something_was_measured(self) -> Measurement:
+        if all(getattr(self, name) is None for name in MEASURED):
+            raise ValueError(f"one of {', '.join(MEASURED)} must be given")
+        return self

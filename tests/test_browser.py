@@ -218,3 +218,15 @@ def test_a_phone_shows_everything_without_sideways_scrolling(
                     .filter(e => e.getBoundingClientRect().right > innerWidth + 1).length"""
             )
             assert outside == 0
+
+
+def test_a_report_that_is_dropped_on_the_page_corrects_the_scenario(
+    page: Page, app_url: str
+) -> None:
+    live.open_app(page, f"{app_url}/Trust?v=1")
+    report = live.ROOT / "tests" / "uploads" / "guidellm.json"
+    page.locator("input[type=file]").set_input_files(report)
+    page.get_by_role("button", name="Use this correction").click(timeout=20_000)
+    wait_until(page, lambda: scenario_of(page).step_time_correction != 1, "a corrected address")
+    page.get_by_role("button", name="Take the correction back").click()
+    wait_until(page, lambda: scenario_of(page) == Scenario(), "the address without it")

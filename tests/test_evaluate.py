@@ -313,3 +313,52 @@ def test_cached_input_is_cheaper_but_not_for_nothing() -> None:
     found = evaluate(numbers(llm(input_tokens=8000, cached_input_share=0.9)))
     # Hosted models ask a tenth to a half for cached input; here it is what the device spends.
     assert 0.001 < found.cached_token_cost / found.input_token_cost < 0.5
+
+
+# Corrections -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_corrections_multiply_the_times_that_they_name(model: str) -> None:
+    """All of a step is one time, and so is all that comes before the first token."""
+    plain = evaluate(numbers(llm(model)))
+    slower = evaluate(numbers(llm(model, step_time_correction=1.3)))
+    assert slower.tpot == pytest.approx(1.3 * plain.tpot)
+    assert slower.prefill_time == pytest.approx(1.3 * plain.prefill_time)
+    later = evaluate(numbers(llm(model, first_token_correction=1.4)))
+    assert later.tpot == plain.tpot
+    assert later.ttft == pytest.approx(1.4 * plain.ttft)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_batch_is_corrected_whole(name: str) -> None:
+    engine, chip = OTHERS[name]
+    scenario = Scenario(
+        model=name, engine=engine, accelerator=chip, scheme="bf16" if chip != "l4" else "int8",
+        input_tokens=384,
+    )  # fmt: skip
+    plain = evaluate(numbers(scenario))
+    slower = evaluate(numbers(scenario.model_copy(update={"step_time_correction": 2.0})))
+    assert slower.decode_step_time == pytest.approx(2 * plain.decode_step_time)
+    assert slower.throughput == pytest.approx(plain.throughput / 2)
+
+
+def test_no_correction_is_faster_than_the_datasheet() -> None:
+    """Llama 3.1 8B in 16 bits on one H100: 3.35 TB/s and 989 TFLOP/s.
+
+    A step reads all weights but the input embedding, 7.5 billion of 2 bytes, and a prompt of 1,000
+    tokens multiplies each of them.
+    """
+    scenario = llm(
+        concurrency=1, input_tokens=1000, step_time_correction=0.2, first_token_correction=0.2
+    )
+    found = evaluate(numbers(scenario))
+    assert found.decode_step_time >= 7.5e9 * 2 / 3.35e12
+    assert found.prefill_time >= 1000 * 2 * 7.5e9 / 989e12
+    assert found.ttft >= 1000 * 2 * 7.5e9 / 989e12
+    batch = Scenario(
+        model="resnet50-v1.5", engine="tensorrt", accelerator="h100-sxm", scheme="int8",
+        concurrency=256, step_time_correction=0.2,
+    )  # fmt: skip
+    # He et al. 2015: 3.8 billion multiply-adds an image; 1,979 TOPS in int8.
+    assert evaluate(numbers(batch)).throughput <= 1979e12 / (2 * 3.8e9)

@@ -33,6 +33,8 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "stages": {"model": "llama-3.1-70b", "tensor_parallel": 2, "pipeline_parallel": 2,
                "requests_per_s": 100.0},
     "few beside": {"data_parallel": 4, "concurrency": 3},
+    "corrected": {"step_time_correction": 1.3, "first_token_correction": 0.8},
+    "at the floor": {"concurrency": 1, "first_token_correction": 0.2},
     "follow": {"scaling": "follow", "requests_per_s": 500.0, "nonproduction_share": 0.2},
     "fixed": {"scaling": "fixed", "fixed_replicas": 4, "purchase": "spot"},
     "versions": {"live_versions": 3, "min_replicas": 2},
@@ -213,6 +215,17 @@ def answer_without_suggestions(scenario: Scenario) -> Answer:
     except ImpossibleChoice:
         return Answer(scenario, None, None, None, (), ())
     return Answer(scenario, choice, numbers(scenario, choice, coefficients()), None, (), ())
+
+
+def test_a_correction_is_a_figure_of_its_own_and_the_fit_stays_what_it_is() -> None:
+    plain, corrected = facts("llm"), facts("corrected")
+    for title, value in (("time per token", 1.3), ("time to first token", 0.8)):
+        found = fact(corrected, f"Correction: {title}")
+        assert (found.value, found.source) == (value, explain.YOURS)
+        assert fact(plain, f"Correction: {title}").source.startswith("no correction")
+    for each in plain:
+        if each.kind == "Fitted":
+            assert fact(corrected, each.name).value == pytest.approx(each.value)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

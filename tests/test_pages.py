@@ -270,3 +270,11 @@ def test_the_catalog_can_be_searched() -> None:
     opened.text_input[0].set_value("(no such thing").run()
     assert not opened.exception
     assert len(opened.dataframe[0].value) == 0
+
+
+def test_a_corrected_estimate_says_so() -> None:
+    """Whoever opens such a link must not take it for the bare model."""
+    assert "Corrected" not in texts(app())
+    assert "time per token × 1.3" in texts(app("v=1&kt=1.3"))
+    trees = "v=1&m=gbt-fraud-500x8&e=treelite&q=fp32&hw=graviton4&kf=2"
+    assert "Corrected" not in texts(app(trees))  # which have no first token

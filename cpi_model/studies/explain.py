@@ -19,6 +19,8 @@ from cpi_model.studies.options import plays_a_part
 from cpi_model.units import BILLION, DAY, HOUR, KILO, MILLION, MILLISECOND, MONTH, YEAR, Numeric
 
 YOURS = "entered by you"
+ROUNDING = 1e-9
+"""Differences of this share are no differences."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,17 @@ def _token_steps(x: Inputs, e: Estimate) -> Iterator[Step]:
         rf"{_ms(e.decode_step_time)} + {_ms(begin)} = {_ms(first)}\ \mathrm{{ms}}",
     )
     together = first + decoded * float(e.tpot)
-    if (whole := float(batching.prompt_bound_time(together, occupied, beside))) > together:
+    whole = float(batching.prompt_bound_time(together, occupied, beside))
+    kept_out = max(float(x.concurrency) - float(e.running), 0.0) / float(e.throughput)
+    begun = float(e.ttft) - kept_out
+    if begun > (whole - decoded * float(e.tpot)) * (1.0 + ROUNDING):
+        yield Step(
+            "No answer begins before its prompt can have been read at the datasheet's speed",
+            r"\mathrm{TTFT}' = \max\left(\mathrm{TTFT},\ t_\mathrm{least}\right)",
+            rf"\max\left({_ms(first)},\ {_ms(begun)}\right) = {_ms(begun)}\ \mathrm{{ms}}",
+        )
+        first = begun
+    elif whole > together:
         first = whole - decoded * float(e.tpot)
         yield Step(
             "Prompts are read one after another, which takes longer here than all of that",
@@ -320,7 +332,7 @@ def facts(answer: Answer, catalog: Catalog) -> list[Fact]:
         *_price_facts(answer.scenario, choice, inputs),
         *_chip_facts(choice),
         *_model_facts(choice),
-        *_fitted_facts(choice, inputs, coefficients()),
+        *_fitted_facts(answer.scenario, choice, inputs, coefficients()),
         *_assumptions(answer.scenario, catalog),
     ]
 
@@ -399,8 +411,12 @@ def _model_facts(choice: Choice) -> Iterator[Fact]:
     )  # fmt: skip
 
 
-def _fitted_facts(choice: Choice, inputs: Inputs, fitted: Coefficients) -> Iterator[Fact]:
+def _fitted_facts(
+    scenario: Scenario, choice: Choice, inputs: Inputs, fitted: Coefficients
+) -> Iterator[Fact]:
     tokens = choice.model.transformer is not None
+    # The correction is no part of what was fitted; it has a line of its own.
+    first = scenario.first_token_correction
     if tokens:
         rows = fitted.chip(choice.accelerator).rows
         where = f"chips of generation {choice.accelerator.generation}"
@@ -433,10 +449,10 @@ def _fitted_facts(choice: Choice, inputs: Inputs, fitted: Coefficients) -> Itera
          engine_source, tokens),
         ("Prefill in the way of decoding, γ", inputs.prefill_interference, 1.0, "",
          engine_source, tokens),
-        ("First token: own prompt, a", inputs.ttft_prefill, 1.0, "", engine_source, tokens),
-        ("First token: other prompts, b₀", inputs.ttft_burst, 1.0, "", engine_source, tokens),
-        ("First token: other prompts, b₁", inputs.ttft_queue, 1.0, "", engine_source, tokens),
-        ("First token: steps, c", inputs.ttft_step, 1.0, "", engine_source, tokens),
+        ("First token: own prompt, a", inputs.ttft_prefill, first, "", engine_source, tokens),
+        ("First token: other prompts, b₀", inputs.ttft_burst, first, "", engine_source, tokens),
+        ("First token: other prompts, b₁", inputs.ttft_queue, first, "", engine_source, tokens),
+        ("First token: steps, c", inputs.ttft_step, first, "", engine_source, tokens),
     ]  # fmt: skip
     if tokens:
         _, pair = _serving(choice, fitted)

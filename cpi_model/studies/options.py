@@ -17,6 +17,7 @@ CLASSES = {
 KINDS = {"gpu": "GPU", "tpu": "TPU", "asic": "ASIC", "cpu": "CPU", "edge": "edge"}
 TOKENS_ONLY = {
     "output_tokens", "cached_input_share", "slo_ttft_ms", "slo_tpot_ms", "kv_precision",
+    "first_token_correction",
 }  # fmt: skip
 DEVICES = {"tensor_parallel", "pipeline_parallel", "data_parallel"}
 SAMPLES_ONLY = {"items_per_request", "work_scale", "batch_wait_ms"}

@@ -55,6 +55,8 @@ USUAL_ENGINES = {"llm": "vllm"}
 USUAL_ENGINE = "pytorch-eager"
 """The same for models of other classes."""
 MOST_IN_FLIGHT = 8192
+CORRECTIONS = ("step_time_correction", "first_token_correction")
+"""Columns of a table that are fields of the scenario; empty is no correction."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def _read_run(row: Mapping[str, str], facts: Catalog) -> Run | str:
     published = (row.get("weight_precision") or "bf16").lower().strip("? ")
     # Some tables put a chip's precision behind the model's: Matmult-BF16 or fp32:int8.
     published = published if published in SCHEMES else published.rsplit(":", 1)[-1].strip()
-    scheme_id = SCHEMES.get(published)
+    scheme_id = published if published in facts.schemes else SCHEMES.get(published)
     if scheme_id is None:
         return "precision not known"
     # The compiler of these chips multiplies 32-bit models in 16 bits unless told otherwise.
@@ -158,7 +160,8 @@ def _read_run(row: Mapping[str, str], facts: Catalog) -> Run | str:
         return "memory of the hardware not known"
     loop = row.get("scenario") or "offline"
     exact = (row.get("engine") or "") in facts.engines
-    drawn = DRAWN_LENGTH if loop == "closed-loop" and exact else 1.0
+    nominal = (row.get("lengths") or "nominal") == "nominal"
+    drawn = DRAWN_LENGTH if loop == "closed-loop" and exact and nominal else 1.0
     parallel = _parallel(row, accelerator)
     in_flight, batch = _number(row, "concurrency"), _number(row, "batch_size")
     if math.isnan(in_flight):
@@ -195,6 +198,7 @@ def _read_run(row: Mapping[str, str], facts: Catalog) -> Run | str:
         work_scale=_work_scale(row, model),
         device_price_usd_per_hour=1.0,
         **parallel,
+        **_corrections(row),
     )
     devices = float(scenario.tensor_parallel * scenario.pipeline_parallel * scenario.data_parallel)
     if model.model_class != "llm":
@@ -305,6 +309,8 @@ def _parallel(row: Mapping[str, str], accelerator: Accelerator) -> dict[str, Any
         ways["tensor_parallel"], ways["data_parallel"], ways["expert_parallel"]
     )  # fmt: skip
     split = ways.pop("moe_tensor_parallel")
+    if row.get("lengths") == "mean":  # a report of the user's own, not of a collection
+        return ways
     beyond = tensor * data > accelerator.fast_domain_devices
     if split == experts > 1 and split * experts == tensor * data and (beyond or data > 1):
         if data > 1:
@@ -316,12 +322,16 @@ def _parallel(row: Mapping[str, str], accelerator: Accelerator) -> dict[str, Any
     return ways
 
 
+def _corrections(row: Mapping[str, str]) -> dict[str, Any]:
+    return {name: value for name in CORRECTIONS if not math.isnan(value := _number(row, name))}
+
+
 def _kv_precision(
     row: Mapping[str, str], scheme: str, engine: str, accelerator: Accelerator
 ) -> Any:
-    published = {"fp8": "fp8", "int8": "int8", "bf16": "bf16", "fp16": "bf16"}.get(
-        row.get("kv_precision") or ""
-    )
+    published = {
+        "fp8": "fp8", "int8": "int8", "bf16": "bf16", "fp16": "bf16", "fp4": "fp4",
+    }.get(row.get("kv_precision") or "")  # fmt: skip
     if published:
         return published
     # With 8- and 4-bit weights TensorRT-LLM keeps an 8-bit cache unless told otherwise, and runs
@@ -393,8 +403,9 @@ def _with_modes(x: Inputs, runs: list[Run], fitted: Coefficients) -> Inputs:
             continue
         # What a limit costs comes on top of what the best is like.
         pair = pairing_of(run, fitted, "offline" if kind in LIMITED.values() else kind)
-        fixed[index], sequence[index] = pair.fixed, pair.sequence
-        prompt[index] = pair.prompt
+        correction = run.scenario.step_time_correction
+        fixed[index], sequence[index] = pair.fixed * correction, pair.sequence * correction
+        prompt[index] = pair.prompt * correction
     return replace(x, fixed_factor=fixed, sequence_factor=sequence, prompt_factor=prompt)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -102,18 +102,31 @@ def read_table(path: Path) -> list[dict[str, str]]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            header = reader.fieldnames or []
-            if missing := [name for name in NEEDED if name not in header]:
-                raise UnusableTable(
-                    f"{path.name} has no column {', '.join(missing)}; a table of measured runs "
-                    f"needs {', '.join(NEEDED)}."
-                )
-            return [{name: row[name] or "" for name in header} for row in reader]
+            return list(rows_of(file, path.name))
     except OSError as problem:
         raise UnusableTable(f"{path} cannot be read: {problem.strerror}.") from None
+
+
+def rows_of(lines: Iterable[str], name: str) -> Iterator[dict[str, str]]:
+    """Rows of the lines of a table of measured runs, one after another.
+
+    Raises
+    ------
+    UnusableTable
+        If they are no CSV or lack a column that every row needs.
+    """
+    try:
+        reader = csv.DictReader(lines)
+        header = reader.fieldnames or []
+        if missing := [name for name in NEEDED if name not in header]:
+            raise UnusableTable(
+                f"{name} has no column {', '.join(missing)}; a table of measured runs "
+                f"needs {', '.join(NEEDED)}."
+            )
+        for row in reader:
+            yield {name: row[name] or "" for name in header}
     except (UnicodeDecodeError, csv.Error):
-        raise UnusableTable(f"{path.name} is not a CSV file in UTF-8.") from None
+        raise UnusableTable(f"{name} is not a CSV file in UTF-8.") from None
 
 
 def validate(
