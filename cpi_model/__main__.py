@@ -521,8 +521,8 @@ def validate(
           "|measured/predicted - 1|.")  # fmt: skip
     for reason, count in sorted(found.reasons.items(), key=lambda item: -item[1]):
         print(f"{count:6,} not answered: {reason}")
-    for measure, share in found.inside.items():
-        print(f"{share:6.1%} of closed-loop {measure} inside P10 to P90 of left-out runs")
+    for name, share in found.inside.items():
+        print(f"{share:6.1%} of {name} inside P10 to P90 of left-out runs")
     for note in notes:
         print(note)
 

@@ -123,6 +123,8 @@ class Pairing(Strict):
     rows: int = Field(ge=0, default=0)
     rows_here: int = Field(ge=0, default=0)
     """Runs of this very model, chip and engine."""
+    rows_near: int = Field(ge=0, default=0)
+    """Runs on chips of the same generation."""
 
 
 class SampleCoefficients(Strict):
@@ -147,7 +149,7 @@ class Residuals(Strict):
 
     ``class/measure`` is on the rows that were fitted; ``.../known`` on rows that were left out
     while others of the same model, chip and engine were not, ``.../unseen`` where none of those
-    were in the fit.
+    were in the fit, ``.../elsewhere`` where none on chips of their generation were.
     """
 
     rows: int = Field(ge=0)
@@ -221,7 +223,12 @@ class Coefficients(Strict):
         """Product of what was measured for a pairing and for the wider ones that it is part of."""
         names = pairing_names(model, accelerator, engine, scheme)
         found = [self.pairings.get(name) for name in names]
-        return _product(found, here=found[2])
+        return _product(found, here=found[2], near=self._rows_on(accelerator))
+
+    def _rows_on(self, accelerator: Accelerator) -> int:
+        """Runs of language models on chips of a generation."""
+        chip = self.chips.get(accelerator.generation)
+        return chip.rows if chip else 0
 
     def mode_pairing(
         self, model: Model, accelerator: Accelerator, arithmetic: str, engine: str, scheme: str,
@@ -238,7 +245,9 @@ class Coefficients(Strict):
         others = mode_names(model, accelerator, arithmetic, engine, scheme, mode, software)
         found = [self.modes.get(getattr(others, field.name)) for field in fields(others)]
         here = self.modes.get(others.pairing_software) or self.modes.get(others.pairing)
-        return _product([*wide, *found], here)
+        near = self.modes.get(others.generation)
+        rows = self._rows_on(accelerator) if model.transformer else near.rows if near else 0
+        return _product([*wide, *found], here, rows)
 
     def serving_pairing(
         self, model: Model, accelerator: Accelerator, arithmetic: str, engine: str, scheme: str
@@ -260,11 +269,12 @@ class Coefficients(Strict):
         return model.model_class, Pairing()
 
     def spread(self, kind: str, measure: str, pairing: Pairing) -> Residuals | None:
-        """Spread of left-out runs of a kind: of measured pairings, or of others; None if unknown.
+        """Spread of left-out runs of a kind: of measured pairings, of others on such chips, or on
+        chips of no measured generation; None if unknown.
 
         A kind as from :meth:`serving_pairing`.
         """
-        part = "known" if pairing.rows_here else "unseen"
+        part = "known" if pairing.rows_here else "unseen" if pairing.rows_near else "elsewhere"
         for name in (f"{kind}/{measure}/{part}", f"{kind}/{measure}"):
             if (found := self.residuals.get(name)) is not None and found.rows:
                 return found
@@ -275,8 +285,11 @@ class Coefficients(Strict):
         return self.samples.get(model_class, self.samples["default"])
 
 
-def _product(each: list[Pairing | None], here: Pairing | None) -> Pairing:
-    """All factors together; `here` is the one of the very model, chip and engine."""
+def _product(each: list[Pairing | None], here: Pairing | None, near: int) -> Pairing:
+    """All factors together; `here` is the one of the very model, chip and engine.
+
+    `near` are the runs on chips of the same generation.
+    """
     found = [one for one in each if one is not None]
     return Pairing(
         fixed=math.prod(one.fixed for one in found),
@@ -288,6 +301,7 @@ def _product(each: list[Pairing | None], here: Pairing | None) -> Pairing:
         first=math.prod(one.first for one in found),
         rows=max((one.rows for one in found), default=0),
         rows_here=here.rows if here else 0,
+        rows_near=near,
     )
 
 

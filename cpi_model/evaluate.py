@@ -263,23 +263,28 @@ def _language_model(x: Inputs) -> Performance:
     decode_step = decode_step * slower
     fixed, moving = fixed * slower, moving * slower
 
-    # Reading one prompt. Copies read a prompt each at the same time.
-    prompt = _pass(x, np.maximum(new_tokens, 1.0), np.maximum(new_tokens * copies, 1.0), shards)
+    # Reading prompts. Copies read one each at the same time; where answers are so short that
+    # several requests start with every step, their prompts go through the layers together.
+    beside = np.maximum(running / copies, 1.0)
+    outputs = np.maximum(x.output_tokens, 1.0)
+    together = np.maximum(beside / outputs, 1.0)
+    length = np.maximum(new_tokens, 1.0) * together
+    prompt = _pass(x, length, np.maximum(new_tokens * copies, 1.0) * together, shards)
     attention = (
         transformer.causal_pairs(new_tokens, cached_tokens) * x.prefill_flops_per_pair
         + transformer.windowed_pairs(new_tokens, cached_tokens, x.window_tokens)
         * x.window_flops_per_pair
     ) / (x.tensor_parallel * x.attention_peak_flops)
     prefill = np.maximum(
-        x.prompt_factor
-        * (prompt.linear + attention / x.attention_efficiency + prompt.network + overhead),
-        prompt.least_compute + attention,
-    )
+        x.prompt_factor * (
+            (prompt.linear + prompt.network + overhead) / together
+            + attention / x.attention_efficiency
+        ),
+        prompt.least_compute / together + attention,
+    )  # fmt: skip
     occupied = prefill / stages
 
     # Everything together.
-    beside = np.maximum(running / copies, 1.0)
-    outputs = np.maximum(x.output_tokens, 1.0)
     tpot = batching.time_per_output_token(
         decode_step, occupied, beside, outputs, x.prefill_interference
     )

@@ -31,6 +31,7 @@ from cpi_model.units import (
     BILLION,
     BITS_PER_BYTE,
     GB,
+    GIB,
     GIGA,
     HOUR,
     KB,
@@ -813,7 +814,8 @@ def _device(choice: Choice, fitted: Coefficients) -> dict[str, float]:
         "expert_peak_flops": chip.dense_tflops[expert_arithmetic(choice)] * TFLOPS * share,
         "attention_peak_flops": chip.dense_tflops[wide] * TFLOPS * share,
         "memory_bandwidth": chip.memory_bandwidth_gb_per_s * GB * share,
-        "memory_capacity": memory_gb * GB,
+        # Chips of memory come in powers of two: a card of 80 GB holds 80 GiB.
+        "memory_capacity": memory_gb * GIB,
         "link_bandwidth": link * GB,
         "slow_link_bandwidth": min(assumed.slow_link_gb_per_s, link) * GB,
         "fast_domain": float(fast_domain(chip, choice.instance)),

@@ -358,7 +358,7 @@ class ModelRow(Strict):
             "expert_intermediate": self.expert_intermediate,
         }  # fmt: skip
         shared = {"shared_experts": 1, "shared_intermediate": self.shared_intermediate}
-        return {
+        whole = {
             "hidden": self.hidden, "vocabulary": self.vocabulary,
             "tied_embeddings": self.tied_embeddings, "gated": self.gated,
             "max_context_tokens": self.max_context_tokens,
@@ -368,7 +368,10 @@ class ModelRow(Strict):
                 "layers": self.attention_layers or self.layers, "heads": self.heads,
                 "kv_heads": self.kv_heads, "head_dim": self.head_dim,
             },
-        } | (experts if self.experts else {}) | (shared if self.shared_intermediate else {})  # fmt: skip
+        }  # fmt: skip
+        return (
+            whole | (experts if self.experts else {}) | (shared if self.shared_intermediate else {})
+        )
 
     def _sample(self) -> dict[str, object]:
         text = {

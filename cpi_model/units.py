@@ -26,6 +26,8 @@ KB = KILO
 MB = MEGA
 GB = GIGA
 """1 GB is 1e9 bytes, never 2**30."""
+GIB = 2.0**30
+"""What makers of memory mean by a GB of capacity (never of bandwidth)."""
 
 TFLOPS = TERA
 BILLION = GIGA

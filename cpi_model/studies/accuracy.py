@@ -20,7 +20,7 @@ from cpi_model.catalog import Catalog, catalog, offers
 from cpi_model.coefficients import Coefficients, Residuals, coefficients
 from cpi_model.studies import measurements
 from cpi_model.studies.runs import Run, mode, read_run
-from cpi_model.studies.validate import Prediction, predict
+from cpi_model.studies.validate import Prediction, band, predict
 from cpi_model.units import HOUR
 
 Measure = Literal["throughput", "tpot", "ttft", "latency", "cost"]
@@ -135,29 +135,6 @@ def _figures(run: Run, prediction: Prediction) -> dict[Measure, tuple[float, flo
     }
 
 
-def band(run: Run, measure: Measure, fitted: Coefficients) -> tuple[float, float] | None:
-    """10th and 90th percentile of measured over predicted, of left-out runs like this one."""
-    choice, kind = run.choice, mode(run)
-    model, chip, engine = choice.model, choice.accelerator, choice.engine.id
-    scheme, arithmetic = choice.scheme.id, choice.arithmetic
-    if kind == "closed":
-        name, pairing = fitted.serving_pairing(model, chip, arithmetic, engine, scheme)
-    elif model.transformer is not None:
-        name = f"{model.model_class}-{kind}"
-        pairing = fitted.mode_pairing(model, chip, engine, scheme, kind)
-    else:
-        name = f"{model.model_class}-{kind}"
-        pairing = fitted.sample_pairing(model, chip, arithmetic, engine, scheme, kind)
-    # A cost is the price over the throughput, the time of a static batch its size over it.
-    inverse = measure == "cost" or (measure == "latency" and kind == "static")
-    spread = fitted.spread(name, "throughput" if inverse else measure, pairing)
-    if spread is None:
-        return None
-    if inverse:
-        return 1.0 / spread.p90_ratio, 1.0 / spread.p10_ratio
-    return spread.p10_ratio, spread.p90_ratio
-
-
 def compare(
     rows: Iterable[Mapping[str, str]], facts: Catalog, fitted: Coefficients | None = None
 ) -> list[Compared]:
@@ -218,7 +195,8 @@ def never_measured(facts: Catalog, fitted: Coefficients | None = None) -> Unmeas
         for table, parts in ((fitted.pairings, 4), (fitted.modes, 5))
         for name, pairing in table.items()
         if name.count("/") == parts - 1 and pairing.rows
-    ]
+        and name.split("/")[1] in facts.accelerators
+    ]  # fmt: skip
     families, chips, engines, schemes = ({each[k] for each in named} for k in range(4))
     generations = {facts.accelerators[id].generation for id in chips if id in facts.accelerators}
     generations |= {name for name, chip in fitted.chips.items() if chip.rows}
@@ -306,7 +284,9 @@ CLASS_WORDS = {
 }  # fmt: skip
 MODE_WORDS = {
     "": "steady load", "static": "static batch", "offline": "offline maximum",
-    "served": "steady load on older releases",
+    "served": "steady load on other software", "single": "single stream",
+    "server": "most within server limits", "interactive": "most within interactive limits",
+    "open": "offered load",
 }  # fmt: skip
 MEASURE_WORDS: dict[str, str] = {
     "throughput": "throughput", "tpot": "time per output token", "ttft": "time to first token",
@@ -341,7 +321,8 @@ within the second.
 
 Each of these runs was left out of the fit that it is compared with. *Known*: some runs at random
 were left out, others of the same model, chip and engine were not. *Unseen*: all runs of its model,
-chip and engine were left out together. The range beside an estimate comes from here.
+chip and engine were left out together. *Elsewhere*: all runs on chips of its generation were. The
+range beside an estimate comes from here.
 """
 SHIPPED = """## The measured runs that come with the package
 

@@ -99,12 +99,13 @@ KINDS = (
     Kind("sequence", "pairings", "pairing_scheme", 1.0, 0.25),
     Kind("prompt", "pairings", "pairing", 1.0, 0.2),
     Kind("prompt", "pairings", "pairing_scheme", 1.0, 0.2),
+    Kind("ttft_step", "pairings", "family_engine", 1.0, 0.4),
     Kind("ttft_step", "pairings", "pairing", 1.0, 0.6),
     Kind("ttft_step", "pairings", "pairing_scheme", 1.0, 0.6),
     *(
         Kind(name, "modes", level, 1.0, 0.3)
         for name in ("fixed", "sequence", "prompt", "first")
-        for level in ("engine", "software", "pairing", "pairing_software")
+        for level in ("engine", "chip", "family", "software", "pairing", "pairing_software")
     ),
 )
 SAMPLE_KINDS = tuple(
@@ -164,8 +165,8 @@ class Design:
         }  # fmt: skip
         modes = [mode(run) for run in runs]
         self.closed = np.array([kind == "closed" for kind in modes])
-        for level, index in (("pairing", 2), ("pairing_scheme", 3)):
-            texts = np.array([name[index] for name in names])
+        for level, part in (("pairing", 2), ("pairing_scheme", 3)):
+            texts = np.array([name[part] for name in names])
             self.levels[f"pairings.{level}"] = np.where(self.closed, texts, NOBODY)
         others = [
             mode_names(
@@ -345,7 +346,7 @@ PRIOR_WEIGHT = 0.3
 together."""
 WEIGHTS = {"ttft": 0.35, "tpot": 1.0, "throughput": 0.7}
 SAMPLE_WEIGHTS = {"throughput": 1.0, "latency": 0.7}
-ENGINE_LIFT, PAIRING_LIFT = 0.15, 0.08
+ENGINE_LIFT, PAIRING_LIFT = 0.2, 0.11
 """Times to first token are skewed, and the mean is asked for, which lies above the middle by half
 the variance (ln): of unlike pairings for an engine, of like runs for a pairing."""
 

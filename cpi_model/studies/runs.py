@@ -228,9 +228,9 @@ def _read_run(row: Mapping[str, str], facts: Catalog) -> Run | str:
         price=_published_price(row.get("notes") or ""),
         batch=batch,
         replicas=1.0 if alone else max(math.floor(accelerators / devices), 1.0),
-        tensor_parallel_given=not math.isnan(ways),
+        tensor_parallel_given=not math.isnan(ways) or scenario.data_parallel > 1,
         engine_given=exact,
-        software=_software(row, engine),
+        software=_software(row, engine, scenario),
         offered=_offered(row),
     )  # fmt: skip
 
@@ -256,14 +256,19 @@ def _engine(name: str, model: Model, accelerator: Accelerator, facts: Catalog) -
     return next((engine for engine in run if engine.id == usual), run[0])
 
 
-def _software(row: Mapping[str, str], engine: Engine) -> str:
-    """A published name without its release; pruned weights run on other kernels."""
+def _software(row: Mapping[str, str], engine: Engine, scenario: Scenario) -> str:
+    """A published name without its release.
+
+    Pruned weights run on other kernels, and copies of the attention and pipelines are scheduled
+    by other code, so they count as software of their own.
+    """
     name = (row.get("engine") or "").lower()
     words = re.sub(r"\bv?\d+(\.[\dx]+)+\S*", "", name).replace("/", " ")
     pruned = "2:4" in (row.get("weight_precision") or "") and "2:4" not in words
     name = " ".join((f"{words} 2:4" if pruned else words).split())
-    usual = {engine.id, engine.name.lower(), ""}
-    return engine.id if name in usual else name
+    name = engine.id if name in {engine.name.lower(), ""} else name
+    copies = " data parallel" if scenario.data_parallel > 1 else ""
+    return name + copies + (" pipeline" if scenario.pipeline_parallel > 1 else "")
 
 
 def _offered(row: Mapping[str, str]) -> float:
@@ -275,13 +280,13 @@ def _offered(row: Mapping[str, str]) -> float:
 def _work_scale(row: Mapping[str, str], model: Model) -> float:
     """Work of an image of the published size over that of the size in the catalog."""
     found = re.search(r"(?:image|resolution) (\d+)x(\d+)", row.get("notes") or "")
-    widths = {int(width): work for width, work in model.sample.gflop_by_width.items()} \
-        if model.sample else {}
-    if not found or not widths:
+    sample = model.sample
+    if not found or sample is None or not sample.gflop_by_width:
         return 1.0
+    widths = {int(width): work for width, work in sample.gflop_by_width.items()}
     area = int(found[1]) * int(found[2])
     nearest = min(widths, key=lambda width: abs(math.log(width * width / area)))
-    scale = widths[nearest] / model.sample.gflop * area / nearest**2
+    scale = widths[nearest] / sample.gflop * area / nearest**2
     return min(max(scale, 0.01), 100.0)
 
 
@@ -309,6 +314,8 @@ def _parallel(row: Mapping[str, str], accelerator: Accelerator) -> dict[str, Any
         ways["tensor_parallel"], ways["data_parallel"], ways["expert_parallel"]
     )  # fmt: skip
     split = ways.pop("moe_tensor_parallel")
+    if noted := re.search(r"\bDEP(\d+)", row.get("notes") or ""):
+        return ways | {"data_parallel": int(noted[1]), "expert_parallel": int(noted[1])}
     if row.get("lengths") == "mean":  # a report of the user's own, not of a collection
         return ways
     beyond = tensor * data > accelerator.fast_domain_devices

@@ -16,7 +16,15 @@ from cpi_model.coefficients import Coefficients, Pairing, coefficients
 from cpi_model.evaluate import Performance, performance
 from cpi_model.formulas import batching
 from cpi_model.inputs import Inputs
-from cpi_model.studies.runs import LIMITED, Run, mode, pairing_of, read_run, stack
+from cpi_model.studies.runs import (
+    LIMITED,
+    Run,
+    mode,
+    pairing_of,
+    read_run,
+    residual_kind,
+    stack,
+)
 from cpi_model.units import HOUR, MILLION, MILLISECOND, Array
 
 NEEDED = ("model", "hardware", "scenario")
@@ -85,7 +93,7 @@ class Validation:
     summaries: list[Summary]
     reasons: dict[str, int]
     inside: dict[str, float]
-    """Share of the runs of language models inside P10 to P90 of left-out runs, by measure."""
+    """Share of the runs inside P10 to P90 of left-out runs, by kind of run and measure."""
 
 
 class UnusableTable(ValueError):
@@ -213,22 +221,41 @@ def _summaries(
     return found
 
 
+def band(run: Run, measure: str, fitted: Coefficients) -> tuple[float, float] | None:
+    """10th and 90th percentile of measured over predicted, of left-out runs like this one."""
+    kind, choice = residual_kind(run), run.choice
+    if mode(run) == "closed":
+        pairing = fitted.serving_pairing(
+            choice.model, choice.accelerator, choice.arithmetic, choice.engine.id,
+            choice.scheme.id,
+        )[1]  # fmt: skip
+    else:
+        pairing = pairing_of(run, fitted)
+    # A cost is the price over the throughput, and time the load over it where it is not known.
+    spread = None if measure == "cost" else fitted.spread(kind, measure, pairing)
+    if spread is not None:
+        return spread.p10_ratio, spread.p90_ratio
+    spread = fitted.spread(kind, "throughput", pairing)
+    if spread is None or measure not in ("cost", "latency"):
+        return None
+    return 1.0 / spread.p90_ratio, 1.0 / spread.p10_ratio
+
+
 def _inside(pairs: list[tuple[Prediction, Run]], fitted: Coefficients) -> dict[str, float]:
-    """Share of closed-loop runs of language models that lie in the band of their pairing."""
-    inside: dict[str, list[bool]] = {"throughput": [], "tpot": [], "ttft": []}
-    for prediction, run in pairs:
-        if prediction.model_class != "llm" or mode(run) != "closed":
-            continue
-        choice = run.choice
-        pairing = fitted.pairing(
-            choice.model, choice.accelerator, choice.engine.id, choice.scheme.id
-        )
-        for measure, found in inside.items():
-            band = fitted.spread("llm", measure, pairing)
-            ratio = _ratios([(prediction, run)], measure)
-            if band is not None and len(ratio):
-                found.append(band.p10_ratio <= float(ratio[0]) <= band.p90_ratio)
-    return {measure: float(np.mean(found)) for measure, found in inside.items() if found}
+    """Share of the runs that lie in their band, by kind of run and measure."""
+    inside: dict[str, list[bool]] = {}
+    for pair in pairs:
+        run = pair[1]
+        for measure in MEASURES:
+            if measure == "tokens":
+                continue
+            ratio = _ratios([pair], measure)
+            if measure == "throughput" and math.isnan(run.requests_per_s):
+                ratio = _ratios([pair], "tokens")
+            if len(ratio) and (limits := band(run, measure, fitted)) is not None:
+                found = inside.setdefault(f"{residual_kind(run)}/{measure}", [])
+                found.append(limits[0] <= float(ratio[0]) <= limits[1])
+    return {name: float(np.mean(found)) for name, found in sorted(inside.items())}
 
 
 def predict(runs: list[Run], fitted: Coefficients) -> list[Prediction]:
