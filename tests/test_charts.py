@@ -268,6 +268,7 @@ def test_curves_are_the_sweep(name: str) -> None:
         "Marginal": np.asarray(found.estimate.marginal_cost_per_inference) * rate,
     }
     drawn = [trace for trace in figure["data"] if trace.get("mode") == "lines"]
+    drawn = [trace for trace in drawn if "fill" not in trace]
     assert {trace["name"] for trace in drawn} - {"Limits"} == set(lines)
     for line, values in lines.items():
         shown = trace(figure, line)
@@ -275,6 +276,43 @@ def test_curves_are_the_sweep(name: str) -> None:
         assert shown["y"] == pytest.approx(list(values), rel=1e-4)
         low, high = axis(figure, "y", shown)["range"]
         assert all(low <= math.log10(value) <= high for value in shown["y"])
+
+
+@pytest.mark.parametrize("name", FEASIBLE)
+def test_shades_are_the_ranges_around_their_lines(name: str) -> None:
+    figure = charts.against_concurrency(swept(name), estimate(name))
+    shades = [found for found in figure["data"] if "fill" in found]
+    assert bool(shades) == (name != "trees")  # of which none was measured
+    for shade in shades:
+        line = trace(figure, shade["name"].removeprefix("Likely range, "))
+        assert (shade["yaxis"], shade["fill"]) == (line["yaxis"], "toself")
+        # There along one end, back along the other.
+        half = len(shade["x"]) // 2
+        assert shade["x"][:half] == shade["x"][: half - 1 : -1] == list(line["x"])
+        assert all(
+            low <= middle <= high
+            for high, middle, low in zip(
+                shade["y"][:half], line["y"], shade["y"][: half - 1 : -1], strict=True
+            )
+        )
+        low, high = axis(figure, "y", shade)["range"]
+        assert all(low <= math.log10(value) <= high for value in shade["y"])
+        # The colour of the line, and it lies under all lines of its panel.
+        rgb = ",".join(str(int(line["line"]["color"][at : at + 2], 16)) for at in (1, 3, 5))
+        assert shade["fillcolor"].startswith(f"rgba({rgb},")
+        first = next(
+            at for at, found in enumerate(figure["data"]) if found.get("name") == line["name"]
+        )
+        assert figure["data"].index(shade) < first
+
+
+def test_what_does_not_move_with_speed_has_no_shade() -> None:
+    scenario = Scenario(scaling="fixed", fixed_replicas=20, requests_per_s=1.0)
+    found = sweep.over(scenario, "concurrency", [1, 32, 256], FACTS)
+    figure = charts.against_concurrency(found, sweep.at(found, 1))
+    names = {each["name"] for each in figure["data"] if "fill" in each}
+    assert "Likely range, Fully loaded" not in names
+    assert {"Likely range, Marginal", "Likely range, p95 of a request"} < names
 
 
 @pytest.mark.parametrize("name", FEASIBLE)
@@ -288,7 +326,7 @@ def test_the_choice_lies_on_the_curves(name: str) -> None:
     ]
     lines = [
         found for found in figure["data"] if found.get("mode") == "lines" and "x" in found
-        and found["name"] != "Limits"
+        and found["name"] != "Limits" and "fill" not in found
     ]  # fmt: skip
     assert len(marks) == len(lines)
     assert {x for x, _, _ in marks} == {at}

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import date
 
 from cpi_model.catalog import Catalog
-from cpi_model.coefficients import Coefficients, Pairing, coefficients
+from cpi_model.coefficients import Coefficients, coefficients
 from cpi_model.evaluate import Estimate
 from cpi_model.formulas import batching
 from cpi_model.inputs import Choice, Inputs, parameters
 from cpi_model.scenario import FIELDS, Scenario
 from cpi_model.schema import Sourced
 from cpi_model.studies.answer import Answer
+from cpi_model.studies.bands import serving
 from cpi_model.studies.options import plays_a_part
 from cpi_model.units import BILLION, DAY, HOUR, KILO, MILLION, MILLISECOND, MONTH, YEAR, Numeric
 
@@ -214,7 +215,7 @@ def accuracy(answer: Answer) -> list[Accuracy]:
     if answer.choice is None:
         return []
     fitted = coefficients()
-    kind, pair = _serving(answer.choice, fitted)
+    kind, pair = serving(answer.choice, fitted)
     found = []
     for measure, what in MEASURES.items():
         spread = fitted.spread(kind, measure, pair)
@@ -225,48 +226,9 @@ def accuracy(answer: Answer) -> list[Accuracy]:
 
 def on_which_runs(answer: Answer) -> str:
     """What the runs behind :func:`accuracy` have to do with the fit."""
-    if answer.choice is not None and _serving(answer.choice, coefficients())[1].rows_here:
+    if answer.choice is not None and serving(answer.choice, coefficients())[1].rows_here:
         return "runs left out of the fit, others of the same model, chip and engine being in it"
     return "runs left out of the fit with all others of their model, chip and engine"
-
-
-def _serving(choice: Choice, fitted: Coefficients) -> tuple[str, Pairing]:
-    return fitted.serving_pairing(
-        choice.model, choice.accelerator, choice.arithmetic, choice.engine.id, choice.scheme.id
-    )
-
-
-@dataclass(frozen=True)
-class Band:
-    """Cost per inference if the replica is as much slower or faster as measured runs were."""
-
-    low: float
-    high: float
-    rows: int
-    """Measured runs behind it; eight of ten lie inside."""
-
-
-def band(answer: Answer) -> Band | None:
-    """P10 to P90 of the fully loaded cost, from the spread of measured throughput.
-
-    What is paid for by the replica-hour grows as replicas get slower; the rest stays. None where
-    no run of this class of models was measured.
-    """
-    x, e = answer.inputs, answer.estimate
-    if answer.choice is None or x is None or e is None or not answer.feasible:
-        return None
-    fitted = coefficients()
-    kind, pair = _serving(answer.choice, fitted)
-    spread = fitted.spread(kind, "throughput", pair)
-    if spread is None:
-        return None
-    rent = (float(e.compute_cost) + float(e.memory_cost)) / (1.0 - float(x.agent_share))
-    moving = rent * (1.0 + float(x.platform_share))
-    # A fixed number of replicas costs the same however fast they are.
-    if answer.scenario.scaling == "fixed":
-        moving = 0.0
-    fixed = float(e.cost_per_inference) - moving
-    return Band(fixed + moving / spread.p90_ratio, fixed + moving / spread.p10_ratio, spread.rows)
 
 
 @dataclass(frozen=True)
@@ -439,7 +401,7 @@ def _fitted_facts(choice: Choice, inputs: Inputs, fitted: Coefficients) -> Itera
         ("First token: steps, c", inputs.ttft_step, 1.0, "", engine_source, tokens),
     ]  # fmt: skip
     if tokens:
-        _, pair = _serving(choice, fitted)
+        _, pair = serving(choice, fitted)
         text = source(pair.rows, "this model with this engine, here or on other chips")
         figures += [
             ("This pairing: on the time of a step", pair.fixed, 1.0, "", text, True),
