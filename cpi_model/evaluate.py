@@ -357,9 +357,9 @@ def _pass(x: Inputs, tokens: Numeric, all_tokens: Numeric, shards: Numeric) -> _
     )
     busiest = transformer.busiest_group_load(all_tokens, x.experts_per_token, x.expert_parallel)
     dense_compute = dense * (1.0 + x.half_tokens / tokens) / x.compute_efficiency
-    expert_compute = expert * busiest * (
-        1.0 + x.expert_half_tokens / np.maximum(all_tokens * routed, 1.0)
-    ) / x.expert_efficiency  # fmt: skip
+    # More tokens in the busiest group; what each expert needs to get going stays the same.
+    started = x.expert_half_tokens / np.maximum(all_tokens * routed, 1.0)
+    expert_compute = expert * (busiest + started) / x.expert_efficiency
     expert_read = transformer.expert_share_read(all_tokens, x.experts, x.experts_per_token)
     dense_read = x.dense_bytes / (x.tensor_parallel * x.memory_bandwidth)
     experts_read = x.expert_bytes * expert_read / (shards * x.memory_bandwidth)
