@@ -382,9 +382,10 @@ def _pass(x: Inputs, tokens: Numeric, all_tokens: Numeric, shards: Numeric) -> _
     inside_link = np.where(inside, x.link_bandwidth * x.link_efficiency, link)
     inside_start = np.where(inside, x.collective_latency, start)
     reduce = collectives.ring_all_reduce_time(message, x.tensor_parallel, inside_link, inside_start)
+    # Copies of a dense model have nothing to say to each other.
     exchange = collectives.all_to_all_time(
         message * np.minimum(x.experts_per_token, x.data_parallel), x.data_parallel, inside_link,
-        inside_start,
+        inside_start * np.greater(x.experts, 0.0),
     )  # fmt: skip
     hand_over = collectives.point_to_point_time(message, x.pipeline_parallel, link, start)
     return _Pass(
