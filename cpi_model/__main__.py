@@ -350,7 +350,7 @@ def _print_estimate(result: Answer, document: Mapping[str, Any]) -> None:
          "throughput_per_s"),
         ("Output of a full replica", document["output_tokens_per_s"] or None, "tokens/s",
          "output_tokens_per_s"),
-        ("Utilisation", document["utilisation"] / PERCENT, "%", ""),
+        ("Utilisation", document["utilisation"] / PERCENT, "%", "utilisation"),
         ("Replicas", document["replicas"], "", "replicas"),
         ("Instances", document["instances"], "", ""),
         ("Weights on a device", memory["weights"], "GB", ""),

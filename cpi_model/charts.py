@@ -674,11 +674,13 @@ def describe_breakdown(estimate: Estimate, scenario: Scenario) -> str:
 def describe_curves(sweep: Sweep) -> str:
     """The curves in words."""
     found = sweep.estimate
+    known = any(np.isfinite(low).any() for low, _ in sweep.likely.values())
+    shades = " Their likely ranges are shaded." if known else ""
     return (
         f"Cost and latency against concurrency from {sweep.values[0]:,} to {sweep.values[-1]:,}: "
         f"cost per million inferences from "
         f"{_range(found.cost_per_inference, lambda usd: money(usd * MILLION, sweep.scenario))}, "
-        f"p95 latency from {_range(found.latency_p95, duration)}."
+        f"p95 latency from {_range(found.latency_p95, duration)}.{shades}"
     )
 
 

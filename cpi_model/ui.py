@@ -13,7 +13,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -564,6 +564,17 @@ def headline(result: Answer) -> None:
     def rate(per_second: float) -> str:
         return f"{large(per_second)}/s"
 
+    utilisation = cell(
+        "Utilisation", "utilisation", percent,
+        "Average load over the capacity of all production replicas: "
+        f"{_counted(float(estimate.replicas), 'replica')}.",
+    )  # fmt: skip
+    if scenario.scaling != "fixed":
+        # Their number follows the load, so it is what moves with speed.
+        count, _ = _likely(found["replicas"], lambda count: _counted(count, "replica"), 1.0)
+        if count in (SAME, UNMEASURED):
+            count = _counted(float(estimate.replicas), "replica")
+        utilisation = replace(utilisation, below=count)
     basis = f"{CHOICES[scenario.cost_basis]}."
     middle = (
         cell(
@@ -612,12 +623,7 @@ def headline(result: Answer) -> None:
             "Requests a second of one full replica.",
         ),
         *output,
-        _Cell(
-            "Utilisation",
-            percent(float(estimate.utilisation)),
-            _counted(float(estimate.replicas), "replica"),
-            "Average load over the capacity of all production replicas.",
-        ),
+        utilisation,
     ]  # fmt: skip
     with st.grid(5, min_column_width=172, gap=10):
         for shown in cells:
@@ -632,11 +638,11 @@ def _likely(
 ) -> tuple[str, str]:  # fmt: skip
     """The line below a figure, and what it rests on."""
     if found is None:
-        return "spread not measured", "No run like this was measured, so its range is not known."
+        return UNMEASURED, "No run like this was measured, so its range is not known."
     rows = f"{found.rows:,} measured runs"
     rest = "" if found.measured else ", none of them of this model, chip and engine together"
     if found.high <= found.low * (1 + FLAT):
-        return "same at any speed", f"It stays as long as speed is within P10 to P90 of {rows}."
+        return SAME, f"It stays as long as speed is within P10 to P90 of {rows}."
     range_text = export.between(found.low * scale, found.high * scale, text)
     return (
         range_text if len(range_text) > LONG_RANGE else f"{range_text} likely",
@@ -644,6 +650,7 @@ def _likely(
     )
 
 
+UNMEASURED, SAME = "spread not measured", "same at any speed"
 LONG_RANGE = 16
 """Longer than so many characters, a range fills its cell without another word."""
 FLAT = 0.001
@@ -687,6 +694,7 @@ def all_costs(result: Answer) -> None:
                 {
                     result.scenario.currency: [row.name for row in rows],
                     "Fully loaded": [money(row.loaded, result.scenario) for row in rows],
+                    "Likely": [_likely_cost(row, result.scenario) for row in rows],
                     "Marginal": [
                         "" if math.isnan(row.marginal) else money(row.marginal, result.scenario)
                         for row in rows
@@ -702,6 +710,12 @@ def all_costs(result: Answer) -> None:
                 f"{digits(float(estimate.carbon))} g CO₂ per inference. Tokens share the cost by "
                 "the time that each takes of a replica."
             )
+
+
+def _likely_cost(row: explain.Cost, scenario: Scenario) -> str:
+    if row.likely is None:
+        return "not measured"
+    return export.between(*row.likely, lambda usd: money(usd, scenario))
 
 
 def notes(result: Answer) -> None:

@@ -361,6 +361,13 @@ def test_all_units_say_the_same_cost(name: str) -> None:
     successes = x.requests_per_s * x.success_share * 86_400
     assert day == pytest.approx(successes * each.loaded, rel=1e-9)
     assert math.isnan(found["Per day"].marginal)
+    for cost in found.values():
+        if name == "trees":  # none was measured
+            assert cost.likely is None
+        else:
+            assert cost.likely is not None
+            low, high = cost.likely
+            assert low <= cost.loaded * (1 + 1e-12) and cost.loaded <= high * (1 + 1e-12)
     good = found["Per inference within all limits"].loaded
     assert good >= each.loaded
     assert good * e.good_share == pytest.approx(each.loaded, rel=1e-9)

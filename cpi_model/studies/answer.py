@@ -511,6 +511,7 @@ RANGES: dict[str, tuple[str, float]] = {
     "latency_mean_ms": ("latency_mean", MILLISECOND),
     "latency_p95_ms": ("latency_p95", MILLISECOND),
     "good_share": ("good_share", 1.0),
+    "utilisation": ("utilisation", 1.0),
     "replicas": ("replicas", 1.0),
 }
 """Names in JSON of the figures that have a range, those of the estimate, and their units."""

@@ -27,6 +27,7 @@ MOVES_WITH: dict[str, str] = {
     "latency_p95": "throughput",
     "decode_step_time": "throughput",
     "replicas": "throughput",
+    "utilisation": "throughput",
     "good_share": "throughput",
     "cost_per_inference": "throughput",
     "marginal_cost_per_inference": "throughput",

@@ -14,6 +14,7 @@ from cpi_model.formulas import batching
 from cpi_model.inputs import Choice, Inputs, parameters
 from cpi_model.scenario import FIELDS, Scenario
 from cpi_model.schema import Sourced
+from cpi_model.studies import bands
 from cpi_model.studies.answer import Answer
 from cpi_model.studies.bands import serving
 from cpi_model.studies.options import plays_a_part
@@ -239,6 +240,8 @@ class Cost:
     loaded: float
     marginal: float
     """NaN where it has no meaning."""
+    likely: tuple[float, float] | None
+    """Range of the fully loaded one; None where it is not known."""
 
 
 def costs(answer: Answer) -> list[Cost]:
@@ -246,30 +249,33 @@ def costs(answer: Answer) -> list[Cost]:
     e = answer.estimate
     if e is None or not answer.feasible:
         return []
-    loaded, marginal = float(e.cost_per_inference), float(e.marginal_cost_per_inference)
-    rows = [
-        Cost("Per inference", loaded, marginal),
-        Cost("Per 1,000 inferences", loaded * KILO, marginal * KILO),
-        Cost("Per million inferences", loaded * MILLION, marginal * MILLION),
-        Cost("Per inference within all limits", float(e.cost_per_good_inference), math.nan),
-    ]
+    found = bands.of(answer)
+    whole = float(e.cost_per_inference)
+    share = float(e.marginal_cost_per_inference) / whole if whole else math.nan
+
+    def cost(name: str, figure: str, count: float, share: float = math.nan) -> Cost:
+        amount, band = float(getattr(e, figure)) * count, found[figure]
+        likely = None if band is None else (band.low * count, band.high * count)
+        return Cost(name, amount, amount * share, likely)
+
     tokens = {
-        "Per million input tokens": e.input_token_cost,
-        "Per million cached input tokens": e.cached_token_cost,
-        "Per million output tokens": e.output_token_cost,
+        "Per million input tokens": "input_token_cost",
+        "Per million cached input tokens": "cached_token_cost",
+        "Per million output tokens": "output_token_cost",
     }
-    share = marginal / loaded if loaded else math.nan
-    rows += [
-        Cost(name, float(cost) * MILLION, float(cost) * MILLION * share)
-        for name, cost in tokens.items()
-        if math.isfinite(float(cost))
-    ]
-    rate = float(e.cost_rate)
     return [
-        *rows,
-        Cost("Per day", rate * DAY, math.nan),
-        Cost("Per month", rate * MONTH, math.nan),
-        Cost("Per year", rate * YEAR, math.nan),
+        cost("Per inference", "cost_per_inference", 1.0, share),
+        cost("Per 1,000 inferences", "cost_per_inference", KILO, share),
+        cost("Per million inferences", "cost_per_inference", MILLION, share),
+        cost("Per inference within all limits", "cost_per_good_inference", 1.0),
+        *(
+            cost(name, figure, MILLION, share)
+            for name, figure in tokens.items()
+            if math.isfinite(float(getattr(e, figure)))
+        ),
+        cost("Per day", "cost_rate", DAY),
+        cost("Per month", "cost_rate", MONTH),
+        cost("Per year", "cost_rate", YEAR),
     ]
 
 
