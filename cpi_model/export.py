@@ -105,8 +105,6 @@ def between(low: float, high: float, text: Callable[[float], str]) -> str:
 
     >>> between(0.1234, 0.1766, duration), between(0.89, 1.26, duration), between(3, 3, digits)
     ('120–180 ms', '890 ms–1.3 s', '3')
-    >>> between(0.000182, 0.000241, lambda usd: money(usd, Scenario()))
-    '$0.00018–0.00025'
     """
     if math.isfinite(low) and math.isfinite(high) and low != high:
         low, high = _rounded(low, ROUND_FLOOR), _rounded(high, ROUND_CEILING)
@@ -120,6 +118,18 @@ def between(low: float, high: float, text: Callable[[float], str]) -> str:
     if unit and first.endswith(unit):
         first = first.removesuffix(unit)
     return f"{first}–{last}"
+
+
+def money_between(low: float, high: float, scenario: Scenario) -> str:
+    """A range of amounts in USD, in the currency of a scenario.
+
+    >>> money_between(0.000182, 0.000241, Scenario())
+    '$0.00018–0.00025'
+    >>> money_between(52.7, 97.1, Scenario(currency="CHF", currency_per_usd=0.9))
+    'CHF 47–88'
+    """
+    rate = scenario.currency_per_usd
+    return between(low * rate, high * rate, lambda amount: money(amount / rate, scenario))
 
 
 def _rounded(value: float, direction: str) -> float:

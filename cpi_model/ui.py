@@ -555,7 +555,13 @@ def headline(result: Answer) -> None:
         label: str, figure: str, text: Callable[[float], str], help_text: str, scale: float = 1.0
     ) -> _Cell:
         value = float(getattr(estimate, figure)) * scale
-        likely, behind = _likely(found.get(figure), text, scale)
+
+        def ends(low: float, high: float) -> str:
+            if text is amount:
+                return export.money_between(low * scale, high * scale, scenario)
+            return export.between(low * scale, high * scale, text)
+
+        likely, behind = _likely(found.get(figure), ends)
         return _Cell(label, text(value), likely, f"{help_text} {behind}")
 
     def amount(usd: float) -> str:
@@ -571,7 +577,10 @@ def headline(result: Answer) -> None:
     )  # fmt: skip
     if scenario.scaling != "fixed":
         # Their number follows the load, so it is what moves with speed.
-        count, _ = _likely(found["replicas"], lambda count: _counted(count, "replica"), 1.0)
+        count, _ = _likely(
+            found["replicas"],
+            lambda low, high: export.between(low, high, lambda each: _counted(each, "replica")),
+        )
         if count in (SAME, UNMEASURED):
             count = _counted(float(estimate.replicas), "replica")
         utilisation = replace(utilisation, below=count)
@@ -633,9 +642,7 @@ def headline(result: Answer) -> None:
             )  # fmt: skip
 
 
-def _likely(
-    found: Band | None, text: Callable[[float], str], scale: float
-) -> tuple[str, str]:  # fmt: skip
+def _likely(found: Band | None, ends: Callable[[float, float], str]) -> tuple[str, str]:
     """The line below a figure, and what it rests on."""
     if found is None:
         return UNMEASURED, "No run like this was measured, so its range is not known."
@@ -643,7 +650,7 @@ def _likely(
     rest = "" if found.measured else ", none of them of this model, chip and engine together"
     if found.high <= found.low * (1 + FLAT):
         return SAME, f"It stays as long as speed is within P10 to P90 of {rows}."
-    range_text = export.between(found.low * scale, found.high * scale, text)
+    range_text = ends(found.low, found.high)
     return (
         range_text if len(range_text) > LONG_RANGE else f"{range_text} likely",
         f"Likely: P10 to P90 of {rows}{rest}; eight of ten lie inside.",
@@ -715,7 +722,7 @@ def all_costs(result: Answer) -> None:
 def _likely_cost(row: explain.Cost, scenario: Scenario) -> str:
     if row.likely is None:
         return "not measured"
-    return export.between(*row.likely, lambda usd: money(usd, scenario))
+    return export.money_between(*row.likely, scenario)
 
 
 def notes(result: Answer) -> None:
