@@ -355,10 +355,8 @@ def _panel(
 
 
 def _traces(panel: _Panel, counts: list[int], palette: Palette) -> list[dict[str, Any]]:
-    """Shades of the likely ranges under the lines, and all limits as one trace with gaps."""
-    traces: list[dict[str, Any]] = [
-        _shade(name, pair, panel, counts) for name, pair in panel.likely.items()
-    ]
+    """The likely ranges under the lines as one trace, and all limits as another with gaps."""
+    traces: list[dict[str, Any]] = [_shade(panel, counts, palette)] if panel.likely else []
     traces += [
         {
             "type": "scatter", "mode": "lines", "name": name, "x": counts, "y": values,
@@ -379,23 +377,32 @@ def _traces(panel: _Panel, counts: list[int], palette: Palette) -> list[dict[str
     return traces
 
 
-def _shade(
-    name: str, pair: tuple[Column, Column], panel: _Panel, counts: list[int]
-) -> dict[str, Any]:
-    """The area between the ends of a range, there along the high one and back along the low one."""
-    ends = [
-        (count, low, high)
-        for count, low, high in zip(counts, *pair, strict=True)
-        if low is not None and high is not None
-    ]
-    red, green, blue = (int(panel.colours[name][at : at + 2], 16) for at in (1, 3, 5))
+def _shade(panel: _Panel, counts: list[int], palette: Palette) -> dict[str, Any]:
+    """The areas between the ends of all ranges: along the high end, and back along the low one.
+
+    A trace for each line would cost the browser more than the lines themselves; every other point
+    is enough for an area.
+    """
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for pair in panel.likely.values():
+        ends = [
+            (count, low, high)
+            for count, low, high in zip(counts, *pair, strict=True)
+            if low is not None and high is not None
+        ]
+        few = ends[:-1:2] + ends[-1:]
+        x += [None] * bool(x) + [at for at, _, _ in few] + [at for at, _, _ in reversed(few)]
+        y += [None] * bool(y) + [high for _, _, high in few] + [low for _, low, _ in reversed(few)]
+    red, green, blue = (int(palette.quiet[at : at + 2], 16) for at in (1, 3, 5))
     return {
-        "type": "scatter", "mode": "lines", "name": f"Likely range, {name}", "hoverinfo": "skip",
-        "x": [x for x, _, _ in ends] + [x for x, _, _ in reversed(ends)],
-        "y": [high for _, _, high in ends] + [low for _, low, _ in reversed(ends)],
-        "yaxis": panel.axis, "fill": "toself", "line": {"width": 0},
-        "fillcolor": f"rgba({red},{green},{blue},0.2)",
+        "type": "scatter", "mode": "lines", "name": LIKELY, "hoverinfo": "skip",
+        "x": x, "y": y, "yaxis": panel.axis, "fill": "toself", "line": {"width": 0},
+        "fillcolor": f"rgba({red},{green},{blue},0.25)",
     }  # fmt: skip
+
+
+LIKELY = "Likely ranges"
 
 
 def _names(panel: _Panel, counts: list[int], palette: Palette) -> list[_Word]:

@@ -284,35 +284,47 @@ def test_shades_are_the_ranges_around_their_lines(name: str) -> None:
     shades = [found for found in figure["data"] if "fill" in found]
     assert bool(shades) == (name != "trees")  # of which none was measured
     for shade in shades:
-        line = trace(figure, shade["name"].removeprefix("Likely range, "))
-        assert (shade["yaxis"], shade["fill"]) == (line["yaxis"], "toself")
-        # There along one end, back along the other.
-        half = len(shade["x"]) // 2
-        assert shade["x"][:half] == shade["x"][: half - 1 : -1] == list(line["x"])
-        assert all(
-            low <= middle <= high
-            for high, middle, low in zip(
-                shade["y"][:half], line["y"], shade["y"][: half - 1 : -1], strict=True
+        lines = [
+            found for found in figure["data"]
+            if found.get("mode") == "lines" and found["yaxis"] == shade["yaxis"]
+            and found["name"] not in (shade["name"], "Limits")
+        ]  # fmt: skip
+        assert shade["fill"] == "toself"
+        found = list(areas(shade))
+        assert 1 <= len(found) <= len(lines)
+        for area in found:
+            assert {min(area), max(area)} == {swept(name).values[0], swept(name).values[-1]}
+            # It is one line that lies inside of an area, all along.
+            assert any(
+                all(low <= line["y"][line["x"].index(x)] <= high for x, (low, high) in area.items())
+                for line in lines
             )
-        )
         low, high = axis(figure, "y", shade)["range"]
-        assert all(low <= math.log10(value) <= high for value in shade["y"])
-        # The colour of the line, and it lies under all lines of its panel.
-        rgb = ",".join(str(int(line["line"]["color"][at : at + 2], 16)) for at in (1, 3, 5))
-        assert shade["fillcolor"].startswith(f"rgba({rgb},")
-        first = next(
-            at for at, found in enumerate(figure["data"]) if found.get("name") == line["name"]
-        )
-        assert figure["data"].index(shade) < first
+        assert all(low <= math.log10(value) <= high for value in shade["y"] if value is not None)
+        # Under all lines of its panel.
+        assert all(figure["data"].index(shade) < figure["data"].index(line) for line in lines)
+
+
+def areas(shade: dict[str, Any]) -> Iterator[dict[float, tuple[float, float]]]:
+    """Low and high end at each point of the areas of a trace, which gaps part."""
+    points = list(zip(shade["x"], shade["y"], strict=True))
+    while points:
+        end = points.index((None, None)) if (None, None) in points else len(points)
+        one, points = points[:end], points[end + 1 :]
+        high, low = one[: len(one) // 2], one[: len(one) // 2 - 1 : -1]
+        assert [x for x, _ in low] == [x for x, _ in high]
+        yield {x: (under, over) for (x, under), (_, over) in zip(low, high, strict=True)}
 
 
 def test_what_does_not_move_with_speed_has_no_shade() -> None:
     scenario = Scenario(scaling="fixed", fixed_replicas=20, requests_per_s=1.0)
     found = sweep.over(scenario, "concurrency", [1, 32, 256], FACTS)
     figure = charts.against_concurrency(found, sweep.at(found, 1))
-    names = {each["name"] for each in figure["data"] if "fill" in each}
-    assert "Likely range, Fully loaded" not in names
-    assert {"Likely range, Marginal", "Likely range, p95 of a request"} < names
+    (cost, time) = (each for each in figure["data"] if "fill" in each)
+    (marginal,) = areas(cost)
+    loaded, other = (trace(figure, line)["y"] for line in ("Fully loaded", "Marginal"))
+    assert marginal[1][0] < other[0] < marginal[1][1] < loaded[0]
+    assert len(list(areas(time))) == 3
 
 
 @pytest.mark.parametrize("name", FEASIBLE)
