@@ -330,34 +330,49 @@ def _print_estimate(result: Answer, document: Mapping[str, Any]) -> None:
             "million_output_tokens",
         )
     )  # fmt: skip
-    facts: list[tuple[str, object, str]] = [
-        ("Cost per good inference", good, currency),
-        ("Cost per million input tokens", input_cost, currency),
-        ("Cost per million cached input tokens", cached_cost, currency),
-        ("Cost per million output tokens", output_cost, currency),
-        ("Time to first token", document["ttft_ms"] if tokens else None, "ms"),
-        ("Time per output token", document["tpot_ms"], "ms"),
-        ("Latency, mean", document["latency_mean_ms"], "ms"),
-        ("Latency, 95th percentile", document["latency_p95_ms"], "ms"),
-        ("Requests within all limits", document["good_share"] / PERCENT, "%"),
-        ("Throughput of a full replica", document["throughput_per_s"], "requests/s"),
-        ("Output of a full replica", document["output_tokens_per_s"] or None, "tokens/s"),
-        ("Utilisation", document["utilisation"] / PERCENT, "%"),
-        ("Replicas", document["replicas"], ""),
-        ("Instances", document["instances"], ""),
-        ("Weights on a device", memory["weights"], "GB"),
-        ("KV cache on a device", memory["kv_cache"] if tokens else None, "GB"),
-        ("Working space on a device", memory["workspace"], "GB"),
-        ("Memory to use on a device", memory["usable"], "GB"),
-        ("Energy per inference", document["energy_wh"], "Wh"),
-        ("Carbon per inference", document["carbon_g"], "g CO2"),
-    ]
+    facts: list[tuple[str, object, str, str]] = [
+        ("Cost per inference", money(whole), currency, "cost_per_inference_usd"),
+        ("Marginal cost per inference", money(document["marginal_cost_per_inference_usd"]),
+         currency, "marginal_cost_per_inference_usd"),
+        ("Cost per good inference", good, currency, "cost_per_good_inference_usd"),
+        ("Cost per million input tokens", input_cost, currency,
+         "cost_per_million_input_tokens_usd"),
+        ("Cost per million cached input tokens", cached_cost, currency,
+         "cost_per_million_cached_input_tokens_usd"),
+        ("Cost per million output tokens", output_cost, currency,
+         "cost_per_million_output_tokens_usd"),
+        ("Time to first token", document["ttft_ms"] if tokens else None, "ms", "ttft_ms"),
+        ("Time per output token", document["tpot_ms"], "ms", "tpot_ms"),
+        ("Latency, mean", document["latency_mean_ms"], "ms", "latency_mean_ms"),
+        ("Latency, 95th percentile", document["latency_p95_ms"], "ms", "latency_p95_ms"),
+        ("Requests within all limits", document["good_share"] / PERCENT, "%", "good_share"),
+        ("Throughput of a full replica", document["throughput_per_s"], "requests/s",
+         "throughput_per_s"),
+        ("Output of a full replica", document["output_tokens_per_s"] or None, "tokens/s",
+         "output_tokens_per_s"),
+        ("Utilisation", document["utilisation"] / PERCENT, "%", "utilisation"),
+        ("Replicas", document["replicas"], "", "replicas"),
+        ("Instances", document["instances"], "", ""),
+        ("Weights on a device", memory["weights"], "GB", ""),
+        ("KV cache on a device", memory["kv_cache"] if tokens else None, "GB", ""),
+        ("Working space on a device", memory["workspace"], "GB", ""),
+        ("Memory to use on a device", memory["usable"], "GB", ""),
+        ("Energy per inference", document["energy_wh"], "Wh", ""),
+        ("Carbon per inference", document["carbon_g"], "g CO2", ""),
+    ]  # fmt: skip
+    bands = document["bands"]
     known = [
-        {"name": name, "value": value, "unit": unit}
-        for name, value, unit in facts
+        {
+            "name": name, "value": value, "unit": unit,
+            # In the unit of the value: the currency, or per cent.
+            "likely": _likely(bands[figure], rate if unit == currency else
+                              1 / PERCENT if unit == "%" else 1.0) if figure else "",
+        }
+        for name, value, unit, figure in facts
         if value is not None
-    ]
-    _print_table(dict.fromkeys(("name", "value", "unit"), ""), known)
+    ]  # fmt: skip
+    _print_table({"name": "", "value": "", "unit": "", "likely": "likely"}, known)
+    _print_lines([_behind(bands)])
     price = document["price"]
     if price["valid_from"]:
         _print_lines(
@@ -369,6 +384,25 @@ def _print_estimate(result: Answer, document: Mapping[str, Any]) -> None:
         )
     _print_lines(f"Note: {note}" for note in result.notes)
     _print_lines([f"Link: {document['link']}"])
+
+
+def _likely(band: Mapping[str, Any] | None, scale: float = 1.0) -> str:
+    """A range of JSON for people."""
+    from cpi_model.export import between
+
+    if band is None or band["low"] is None:
+        return "not measured"
+    high = math.inf if band["high"] is None else band["high"] * scale
+    return between(band["low"] * scale, high, lambda value: _digits(float(value)))
+
+
+def _behind(bands: Mapping[str, Any]) -> str:
+    """What the ranges rest on."""
+    band = bands["throughput_per_s"]
+    if band is None:
+        return "Likely: unknown, no run like this was measured."
+    others = "" if band["pairing_measured"] else ", none of this model, chip and engine together"
+    return f"Likely: P10 to P90 of {band['rows']:,} measured runs{others}; eight of ten lie inside."
 
 
 # sweep -------------------------------------------------------------------------------------------
@@ -407,14 +441,22 @@ def sweep(
         link_text = "?" + links.encode(scenario)
         _print_json({"field": field, "values": values, "rows": rows, "link": link_text})
         return
+    for row in rows:
+        for name, figure in (
+            ("cost", "cost_per_inference_usd"),
+            ("throughput", "throughput_per_s"),
+        ):
+            row[f"likely_{name}"] = _likely(row["bands"][figure]) if row["feasible"] else ""
     info = FIELDS[field]
     columns = {
         "value": f"{info.title},\n{info.unit}" if info.unit else info.title,
         "cost_per_inference_usd": "USD/\ninference",
+        "likely_cost": "likely\nUSD",
         "marginal_cost_per_inference_usd": "marginal\nUSD",
         "cost_per_million_output_tokens_usd": "USD/M\noutput tokens",
         "monthly_cost_usd": "USD/\nmonth",
         "throughput_per_s": "requests/s\nwhen full",
+        "likely_throughput": "likely\nrequests/s",
         "ttft_ms": "TTFT\nms",
         "tpot_ms": "TPOT\nms",
         "latency_p95_ms": "p95\nms",
@@ -425,20 +467,32 @@ def sweep(
     empty = [key for key in columns if all(row.get(key) in (None, "") for row in rows)]
     shown = {key: name for key, name in columns.items() if key not in empty}
     spare = (
-        "replicas", "throughput_per_s", "ttft_ms", "utilisation", "monthly_cost_usd", "tpot_ms",
+        "likely_cost", "replicas", "likely_throughput", "throughput_per_s", "ttft_ms",
+        "utilisation", "monthly_cost_usd", "tpot_ms",
         "cost_per_million_output_tokens_usd", "marginal_cost_per_inference_usd",
     )  # fmt: skip
     _print_table(shown, rows, spare=spare)
 
 
+LIKELY_COLUMNS = {
+    "likely_cost": "cost_per_inference_usd", "likely_throughput": "throughput_per_s",
+}  # fmt: skip
+"""Columns of ranges in the table, and the figures that they belong to."""
+
+
 def _sweep_rows(found: Sweep) -> list[dict[str, Any]]:
     """One row a value, with the figures of ``estimate`` and why a value does not work."""
-    from cpi_model.studies.answer import figures
+    from cpi_model.studies.answer import RANGES, figures, known
     from cpi_model.studies.sweep import at, reason_at
+
+    def band(name: str, unit: float, index: int) -> dict[str, float | None] | None:
+        low, high = (known(end[index] / unit) for end in found.likely[name])
+        return None if low is None or high == 0.0 else {"low": low, "high": high}
 
     return [
         {"value": value, "feasible": bool(each.feasible), "reason": reason_at(found, index)}
         | figures(each)
+        | {"bands": {shown: band(*figure, index) for shown, figure in RANGES.items()}}
         for index, value in enumerate(found.values)
         for each in [at(found, index)]
     ]

@@ -257,6 +257,8 @@ class _Panel:
     domain: tuple[float, float]
     title: str
     lines: dict[str, Column]
+    likely: dict[str, tuple[Column, Column]]
+    """Low and high end of the range of a line, by its name; where it is known."""
     limits: dict[str, float]
     """Limits by the name of the line that they are for; those in sight only."""
     chosen: list[float]
@@ -288,10 +290,13 @@ def against_concurrency(sweep: Sweep, chosen: Estimate, palette: Palette = LIGHT
     cost, time = (
         _panel(
             "y", (0.56, 1.0), f"{scenario.currency} per million inferences",
-            _cost_lines(found, scenario), _cost_lines(chosen, scenario), {}, palette,
+            _cost_lines(found, scenario),
+            _likely(sweep, COSTS, scenario.currency_per_usd * MILLION),
+            _cost_lines(chosen, scenario), {}, palette,
         ),
         _panel(
             "y2", (0.0, 0.47), "milliseconds", _time_lines(found, tokens),
+            _likely(sweep, TIMES if tokens else WHOLE_TIMES, 1 / MILLISECOND),
             _time_lines(chosen, tokens), _limits(scenario, tokens), palette,
         ),
     )  # fmt: skip
@@ -333,10 +338,12 @@ def against_concurrency(sweep: Sweep, chosen: Estimate, palette: Palette = LIGHT
 
 def _panel(
     axis: str, domain: tuple[float, float], title: str, lines: dict[str, Column],
-    chosen: dict[str, Column], limits: dict[str, float], palette: Palette,
+    likely: dict[str, tuple[Column, Column]], chosen: dict[str, Column],
+    limits: dict[str, float], palette: Palette,
 ) -> _Panel:  # fmt: skip
     """A panel whose axis has room for the lines, their names and the limits in sight."""
-    values = _known(*lines.values()) or [1.0]
+    ranges = [end for pair in likely.values() for end in pair]
+    values = _known(*lines.values(), *ranges) or [1.0]
     seen = {
         name: limit
         for name, limit in limits.items()
@@ -348,13 +355,14 @@ def _panel(
     spread = math.log10(max(ends) / min(ends)) + 0.3
     low, high = min(ends) / 10 ** (0.14 * spread), max(ends) * 10 ** (0.14 * spread)
     return _Panel(
-        axis, domain, title, lines, seen, _known(*chosen.values()), colours, low, high
+        axis, domain, title, lines, likely, seen, _known(*chosen.values()), colours, low, high
     )  # fmt: skip
 
 
 def _traces(panel: _Panel, counts: list[int], palette: Palette) -> list[dict[str, Any]]:
-    """Lines, and all limits as one trace with gaps."""
-    traces: list[dict[str, Any]] = [
+    """The likely ranges under the lines as one trace, and all limits as another with gaps."""
+    traces: list[dict[str, Any]] = [_shade(panel, counts, palette)] if panel.likely else []
+    traces += [
         {
             "type": "scatter", "mode": "lines", "name": name, "x": counts, "y": values,
             "yaxis": panel.axis,
@@ -372,6 +380,34 @@ def _traces(panel: _Panel, counts: list[int], palette: Palette) -> list[dict[str
             "line": {"color": palette.quiet, "width": 1.2, "dash": "longdashdot"},
         })  # fmt: skip
     return traces
+
+
+def _shade(panel: _Panel, counts: list[int], palette: Palette) -> dict[str, Any]:
+    """The areas between the ends of all ranges: along the high end, and back along the low one.
+
+    A trace for each line would cost the browser more than the lines themselves; every other point
+    is enough for an area.
+    """
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for pair in panel.likely.values():
+        ends = [
+            (count, low, high)
+            for count, low, high in zip(counts, *pair, strict=True)
+            if low is not None and high is not None
+        ]
+        few = ends[:-1:2] + ends[-1:]
+        x += [None] * bool(x) + [at for at, _, _ in few] + [at for at, _, _ in reversed(few)]
+        y += [None] * bool(y) + [high for _, _, high in few] + [low for _, low, _ in reversed(few)]
+    red, green, blue = (int(palette.quiet[at : at + 2], 16) for at in (1, 3, 5))
+    return {
+        "type": "scatter", "mode": "lines", "name": LIKELY, "hoverinfo": "skip",
+        "x": x, "y": y, "yaxis": panel.axis, "fill": "toself", "line": {"width": 0},
+        "fillcolor": f"rgba({red},{green},{blue},0.25)",
+    }  # fmt: skip
+
+
+LIKELY = "Likely ranges"
 
 
 def _names(panel: _Panel, counts: list[int], palette: Palette) -> list[_Word]:
@@ -435,6 +471,23 @@ def _full_memory_word(room: float, last: int, top: _Panel, palette: Palette) -> 
     return _Word(last, below, text, palette.quiet, "middle left")
 
 
+def _likely(
+    sweep: Sweep, figures: Mapping[str, str], scale: float
+) -> dict[str, tuple[Column, Column]]:
+    """Ends of the ranges of lines, as far as a range is known and wide enough to be seen."""
+    found = {}
+    for name, figure in figures.items():
+        low, high = sweep.likely[figure]
+        with np.errstate(invalid="ignore"):
+            if np.any(high > low * SEEN):
+                found[name] = (_column(low, scale), _column(high, scale))
+    return found
+
+
+SEEN = 1.01
+"""A range narrower than this factor everywhere is a line."""
+
+
 def _cost_lines(found: Estimate, scenario: Scenario) -> dict[str, Column]:
     rate = scenario.currency_per_usd * MILLION
     return {
@@ -444,6 +497,12 @@ def _cost_lines(found: Estimate, scenario: Scenario) -> dict[str, Column]:
 
 
 P95, FIRST, NEXT, MEAN = "p95 of a request", "mean first token", "mean next token", "mean"
+
+
+COSTS = {"Fully loaded": "cost_per_inference", "Marginal": "marginal_cost_per_inference"}
+TIMES = {P95: "latency_p95", FIRST: "ttft", NEXT: "tpot"}
+WHOLE_TIMES = {P95: "latency_p95", MEAN: "latency_mean"}
+"""Figures of the estimate by the names of their lines."""
 
 
 def _time_lines(found: Estimate, tokens: bool) -> dict[str, Column]:
@@ -627,11 +686,13 @@ def describe_breakdown(estimate: Estimate, scenario: Scenario) -> str:
 def describe_curves(sweep: Sweep) -> str:
     """The curves in words."""
     found = sweep.estimate
+    known = any(np.isfinite(low).any() for low, _ in sweep.likely.values())
+    shades = " Their likely ranges are shaded." if known else ""
     return (
         f"Cost and latency against concurrency from {sweep.values[0]:,} to {sweep.values[-1]:,}: "
         f"cost per million inferences from "
         f"{_range(found.cost_per_inference, lambda usd: money(usd * MILLION, sweep.scenario))}, "
-        f"p95 latency from {_range(found.latency_p95, duration)}."
+        f"p95 latency from {_range(found.latency_p95, duration)}.{shades}"
     )
 
 

@@ -364,9 +364,9 @@ def _pass(x: Inputs, tokens: Numeric, all_tokens: Numeric, shards: Numeric) -> _
     )
     busiest = transformer.busiest_group_load(all_tokens, x.experts_per_token, x.expert_parallel)
     dense_compute = dense * (1.0 + x.half_tokens / tokens) / x.compute_efficiency
-    expert_compute = expert * busiest * (
-        1.0 + x.expert_half_tokens / np.maximum(all_tokens * routed, 1.0)
-    ) / x.expert_efficiency  # fmt: skip
+    # More tokens in the busiest group; what each expert needs to get going stays the same.
+    started = x.expert_half_tokens / np.maximum(all_tokens * routed, 1.0)
+    expert_compute = expert * (busiest + started) / x.expert_efficiency
     expert_read = transformer.expert_share_read(all_tokens, x.experts, x.experts_per_token)
     dense_read = x.dense_bytes / (x.tensor_parallel * x.memory_bandwidth)
     experts_read = x.expert_bytes * expert_read / (shards * x.memory_bandwidth)
@@ -389,9 +389,10 @@ def _pass(x: Inputs, tokens: Numeric, all_tokens: Numeric, shards: Numeric) -> _
     inside_link = np.where(inside, x.link_bandwidth * x.link_efficiency, link)
     inside_start = np.where(inside, x.collective_latency, start)
     reduce = collectives.ring_all_reduce_time(message, x.tensor_parallel, inside_link, inside_start)
+    # Copies of a dense model have nothing to say to each other.
     exchange = collectives.all_to_all_time(
         message * np.minimum(x.experts_per_token, x.data_parallel), x.data_parallel, inside_link,
-        inside_start,
+        inside_start * np.greater(x.experts, 0.0),
     )  # fmt: skip
     hand_over = collectives.point_to_point_time(message, x.pipeline_parallel, link, start)
     return _Pass(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from decimal import Decimal
+import re
+from collections.abc import Callable
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING
 
 from cpi_model.scenario import Scenario
@@ -96,6 +98,44 @@ def percent(share: float) -> str:
         return UNKNOWN
     # Close to all, what is missing counts, not what is there.
     return f"{digits(share / PERCENT, 4 if 0.99 < share < 1 else 3)} %"
+
+
+def between(low: float, high: float, text: Callable[[float], str]) -> str:
+    """A range in short form: rounded outward to two digits, sign and unit once.
+
+    >>> between(0.1234, 0.1766, duration), between(0.89, 1.26, duration), between(3, 3, digits)
+    ('120–180 ms', '890 ms–1.3 s', '3')
+    """
+    if math.isfinite(low) and math.isfinite(high) and low != high:
+        low, high = _rounded(low, ROUND_FLOOR), _rounded(high, ROUND_CEILING)
+    first, last = text(low), text(high)
+    if first == last:
+        return first
+    sign = re.match(r"\D*", last)[0]  # type: ignore[index]
+    unit = re.search(r"\D*$", last)[0]  # type: ignore[index]
+    if sign and first.startswith(sign):
+        last = last.removeprefix(sign)
+    if unit and first.endswith(unit):
+        first = first.removesuffix(unit)
+    return f"{first}–{last}"
+
+
+def money_between(low: float, high: float, scenario: Scenario) -> str:
+    """A range of amounts in USD, in the currency of a scenario.
+
+    >>> money_between(0.000182, 0.000241, Scenario())
+    '$0.00018–0.00025'
+    >>> money_between(52.7, 97.1, Scenario(currency="CHF", currency_per_usd=0.9))
+    'CHF 47–88'
+    """
+    rate = scenario.currency_per_usd
+    return between(low * rate, high * rate, lambda amount: money(amount / rate, scenario))
+
+
+def _rounded(value: float, direction: str) -> float:
+    """Two significant digits, down or up."""
+    exact = Decimal(f"{value:.6g}")
+    return float(exact.quantize(Decimal(1).scaleb(exact.adjusted() - 1), direction))
 
 
 def cell(value: object) -> object:

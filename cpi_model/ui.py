@@ -13,7 +13,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -29,9 +29,10 @@ from cpi_model.evaluate import Estimate
 from cpi_model.export import digits, duration, large, money, percent, size
 from cpi_model.inputs import ImpossibleChoice
 from cpi_model.scenario import FIELDS, GROUPS, FieldInfo, Scenario
-from cpi_model.studies import explain, listing, sweep, trust
+from cpi_model.studies import bands, explain, listing, sweep, trust
 from cpi_model.studies.answer import Answer, Suggestion
 from cpi_model.studies.answer import answer as answer_scenario
+from cpi_model.studies.bands import Band
 from cpi_model.studies.options import DECIDING, OFFERED, Option, options, plays_a_part
 from cpi_model.studies.sweep import Sweep
 from cpi_model.units import DAY, MILLION, MONTH, WATT_HOUR, YEAR
@@ -550,80 +551,121 @@ def headline(result: Answer) -> None:
     if estimate is None or not result.feasible:
         return
     marginal = scenario.cost_basis == "marginal"
-    cost = float(estimate.marginal_cost_per_inference if marginal else estimate.cost_per_inference)
+    each = "marginal_cost_per_inference" if marginal else "cost_per_inference"
     tokens = math.isfinite(float(estimate.tpot))
-    found = None if marginal else explain.band(result)
-    likely = (
-        f"{money(found.low * MILLION, scenario)} to {money(found.high * MILLION, scenario)} likely"
-        if found
-        else "spread not measured"
-    )
-    spread = (
-        f" Likely: between P10 and P90 of {found.rows:,} measured runs, eight of ten lie inside."
-        if found
-        else ""
-    )
-    basis = CHOICES[scenario.cost_basis].lower()
-    cells = [
-        _Cell(
-            "Cost per inference",
-            money(cost, scenario),
-            basis,
-            "Of one successful inference. Fully loaded: idle time and overheads included. "
-            "Marginal: one more request, on a replica that is full.",
-        ),
-        _Cell("Per million inferences", money(cost * MILLION, scenario), likely, basis + spread),
-        _Cell(
-            f"Cost per {scenario.period}",
-            money(float(estimate.cost_rate) * PERIODS[scenario.period], scenario),
-            _counted(float(estimate.instances), "instance"),
-            "The whole deployment, fully loaded.",
-        ),
-        _Cell(
-            "Latency, p95",
-            duration(float(estimate.latency_p95)),
-            f"mean {duration(float(estimate.latency_mean))}",
-            "95 of 100 requests are answered in full within this time.",
-        ),
-        _Cell(
-            "Time to first token",
-            duration(float(estimate.ttft)),
-            f"then {duration(float(estimate.tpot))} a token",
-            "Means. TTFT: from the request to the first token of the answer. TPOT: between one "
-            "token and the next, after the first.",
+    found = bands.of(result)
+
+    def cell(
+        label: str, figure: str, text: Callable[[float], str], help_text: str, scale: float = 1.0
+    ) -> _Cell:
+        value = float(getattr(estimate, figure)) * scale
+
+        def ends(low: float, high: float) -> str:
+            if text is amount:
+                return export.money_between(low * scale, high * scale, scenario)
+            return export.between(low * scale, high * scale, text)
+
+        likely, behind = _likely(found.get(figure), ends)
+        return _Cell(label, text(value), likely, f"{help_text} {behind}")
+
+    def amount(usd: float) -> str:
+        return money(usd, scenario)
+
+    def rate(per_second: float) -> str:
+        return f"{large(per_second)}/s"
+
+    utilisation = cell(
+        "Utilisation", "utilisation", percent,
+        "Average load over the capacity of all production replicas: "
+        f"{_counted(float(estimate.replicas), 'replica')}.",
+    )  # fmt: skip
+    if scenario.scaling != "fixed":
+        # Their number follows the load, so it is what moves with speed.
+        count, _ = _likely(
+            found["replicas"],
+            lambda low, high: export.between(low, high, lambda each: _counted(each, "replica")),
         )
-        if tokens
-        else _Cell(
-            "Time of a batch",
-            duration(float(estimate.decode_step_time)),
-            f"of {_counted(float(estimate.running), 'request')}",
-            "The device's own time for one batch.",
+        if count in (SAME, UNMEASURED):
+            count = _counted(float(estimate.replicas), "replica")
+        utilisation = replace(utilisation, below=count)
+    basis = f"{CHOICES[scenario.cost_basis]}."
+    middle = (
+        cell(
+            "Time to first token", "ttft", duration,
+            "Mean, from the request to the first token of the answer (TTFT).",
         ),
-        _Cell(
-            "Within limits",
-            percent(float(estimate.good_share)),
-            "of all requests",
+        cell(
+            "Time per token", "tpot", duration,
+            "Mean, between one token and the next, after the first (TPOT).",
+        ),
+    ) if tokens else (
+        cell("Latency, mean", "latency_mean", duration, "Of a request, waiting included."),
+        cell(
+            "Time of a batch", "decode_step_time", duration,
+            f"The device's own time for {_counted(float(estimate.running), 'request')}.",
+        ),
+    )  # fmt: skip
+    output = (
+        cell("Tokens of a replica", "output_tokens_per_s", rate, "Output of one full replica."),
+    ) if tokens else ()  # fmt: skip
+    cells = [
+        cell(
+            "Cost per inference", each, amount,
+            f"{basis} Of one successful inference. Fully loaded: idle time and overheads "
+            "included. Marginal: one more request, on a replica that is full.",
+        ),
+        cell("Per million inferences", each, amount, basis, MILLION),
+        cell(
+            f"Cost per {scenario.period}", "cost_rate", amount,
+            f"The whole deployment, fully loaded: {_counted(float(estimate.instances), 'instance')}"
+            ".",
+            PERIODS[scenario.period],
+        ),
+        cell(
+            "Latency, p95", "latency_p95", duration,
+            "95 of 100 requests are answered in full within this time; mean "
+            f"{duration(float(estimate.latency_mean))}.",
+        ),
+        *middle,
+        cell(
+            "Within limits", "good_share", percent,
             "Share of requests that meet every limit of the workload (SLO).",
         ),
-        _Cell(
-            "Throughput of a replica",
-            f"{large(float(estimate.throughput))}/s",
-            f"{large(float(estimate.output_tokens_per_s))} tokens/s" if tokens else "requests",
+        cell(
+            "Throughput of a replica", "throughput", rate,
             "Requests a second of one full replica.",
         ),
-        _Cell(
-            "Utilisation",
-            percent(float(estimate.utilisation)),
-            _counted(float(estimate.replicas), "replica"),
-            "Average load over the capacity of all production replicas.",
-        ),
-    ]
-    with st.grid(4, min_column_width=150, gap=10):
-        for cell in cells:
+        *output,
+        utilisation,
+    ]  # fmt: skip
+    with st.grid(5, min_column_width=172, gap=10):
+        for shown in cells:
             st.metric(
-                cell.label, cell.value, cell.below, help=cell.help, border=True,
+                shown.label, shown.value, shown.below, help=shown.help, border=True,
                 delta_color="off", delta_arrow="off",
             )  # fmt: skip
+
+
+def _likely(found: Band | None, ends: Callable[[float, float], str]) -> tuple[str, str]:
+    """The line below a figure, and what it rests on."""
+    if found is None:
+        return UNMEASURED, "No run like this was measured, so its range is not known."
+    rows = f"{found.rows:,} measured runs"
+    rest = "" if found.measured else ", none of them of this model, chip and engine together"
+    if found.high <= found.low * (1 + FLAT):
+        return SAME, f"It stays as long as speed is within P10 to P90 of {rows}."
+    range_text = ends(found.low, found.high)
+    return (
+        range_text if len(range_text) > LONG_RANGE else f"{range_text} likely",
+        f"Likely: P10 to P90 of {rows}{rest}; eight of ten lie inside.",
+    )
+
+
+UNMEASURED, SAME = "spread not measured", "same at any speed"
+LONG_RANGE = 16
+"""Longer than so many characters, a range fills its cell without another word."""
+FLAT = 0.001
+"""A range narrower than this share is none."""
 
 
 @dataclass(frozen=True)
@@ -663,6 +705,7 @@ def all_costs(result: Answer) -> None:
                 {
                     result.scenario.currency: [row.name for row in rows],
                     "Fully loaded": [money(row.loaded, result.scenario) for row in rows],
+                    "Likely": [_likely_cost(row, result.scenario) for row in rows],
                     "Marginal": [
                         "" if math.isnan(row.marginal) else money(row.marginal, result.scenario)
                         for row in rows
@@ -678,6 +721,12 @@ def all_costs(result: Answer) -> None:
                 f"{digits(float(estimate.carbon))} g CO₂ per inference. Tokens share the cost by "
                 "the time that each takes of a replica."
             )
+
+
+def _likely_cost(row: explain.Cost, scenario: Scenario) -> str:
+    if row.likely is None:
+        return "not measured"
+    return export.money_between(*row.likely, scenario)
 
 
 def notes(result: Answer) -> None:
@@ -727,7 +776,11 @@ def against_concurrency(result: Answer) -> None:
     found = _curves(result.scenario)
     if found is None or not found.estimate.feasible.any() or result.estimate is None:  # type: ignore[union-attr]
         return
-    st.markdown("##### Cost and latency against concurrency")
+    st.markdown(
+        "##### Cost and latency against concurrency",
+        help="Shaded: the likely range of each line, P10 to P90 of measured runs like this one, of "
+        "which eight of ten lie inside. No shade: speed does not move it, or none was measured.",
+    )
     _chart(
         charts.against_concurrency(found, result.estimate, _palette()),
         "concurrency",

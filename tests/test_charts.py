@@ -268,6 +268,7 @@ def test_curves_are_the_sweep(name: str) -> None:
         "Marginal": np.asarray(found.estimate.marginal_cost_per_inference) * rate,
     }
     drawn = [trace for trace in figure["data"] if trace.get("mode") == "lines"]
+    drawn = [trace for trace in drawn if "fill" not in trace]
     assert {trace["name"] for trace in drawn} - {"Limits"} == set(lines)
     for line, values in lines.items():
         shown = trace(figure, line)
@@ -275,6 +276,55 @@ def test_curves_are_the_sweep(name: str) -> None:
         assert shown["y"] == pytest.approx(list(values), rel=1e-4)
         low, high = axis(figure, "y", shown)["range"]
         assert all(low <= math.log10(value) <= high for value in shown["y"])
+
+
+@pytest.mark.parametrize("name", FEASIBLE)
+def test_shades_are_the_ranges_around_their_lines(name: str) -> None:
+    figure = charts.against_concurrency(swept(name), estimate(name))
+    shades = [found for found in figure["data"] if "fill" in found]
+    assert bool(shades) == (name != "trees")  # of which none was measured
+    for shade in shades:
+        lines = [
+            found for found in figure["data"]
+            if found.get("mode") == "lines" and found["yaxis"] == shade["yaxis"]
+            and found["name"] not in (shade["name"], "Limits")
+        ]  # fmt: skip
+        assert shade["fill"] == "toself"
+        found = list(areas(shade))
+        assert 1 <= len(found) <= len(lines)
+        for area in found:
+            assert {min(area), max(area)} == {swept(name).values[0], swept(name).values[-1]}
+            # It is one line that lies inside of an area, all along.
+            assert any(
+                all(low <= line["y"][line["x"].index(x)] <= high for x, (low, high) in area.items())
+                for line in lines
+            )
+        low, high = axis(figure, "y", shade)["range"]
+        assert all(low <= math.log10(value) <= high for value in shade["y"] if value is not None)
+        # Under all lines of its panel.
+        assert all(figure["data"].index(shade) < figure["data"].index(line) for line in lines)
+
+
+def areas(shade: dict[str, Any]) -> Iterator[dict[float, tuple[float, float]]]:
+    """Low and high end at each point of the areas of a trace, which gaps part."""
+    points = list(zip(shade["x"], shade["y"], strict=True))
+    while points:
+        end = points.index((None, None)) if (None, None) in points else len(points)
+        one, points = points[:end], points[end + 1 :]
+        high, low = one[: len(one) // 2], one[: len(one) // 2 - 1 : -1]
+        assert [x for x, _ in low] == [x for x, _ in high]
+        yield {x: (under, over) for (x, under), (_, over) in zip(low, high, strict=True)}
+
+
+def test_what_does_not_move_with_speed_has_no_shade() -> None:
+    scenario = Scenario(scaling="fixed", fixed_replicas=20, requests_per_s=1.0)
+    found = sweep.over(scenario, "concurrency", [1, 32, 256], FACTS)
+    figure = charts.against_concurrency(found, sweep.at(found, 1))
+    (cost, time) = (each for each in figure["data"] if "fill" in each)
+    (marginal,) = areas(cost)
+    loaded, other = (trace(figure, line)["y"] for line in ("Fully loaded", "Marginal"))
+    assert marginal[1][0] < other[0] < marginal[1][1] < loaded[0]
+    assert len(list(areas(time))) == 3
 
 
 @pytest.mark.parametrize("name", FEASIBLE)
@@ -288,7 +338,7 @@ def test_the_choice_lies_on_the_curves(name: str) -> None:
     ]
     lines = [
         found for found in figure["data"] if found.get("mode") == "lines" and "x" in found
-        and found["name"] != "Limits"
+        and found["name"] != "Limits" and "fill" not in found
     ]  # fmt: skip
     assert len(marks) == len(lines)
     assert {x for x, _, _ in marks} == {at}

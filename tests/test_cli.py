@@ -106,6 +106,33 @@ def test_people_see_components_currency_and_source(cpi: Cpi) -> None:
     assert "Time to first token" in plain
 
 
+def test_ranges_stand_beside_the_figures(cpi: Cpi) -> None:
+    document = json.loads(cpi("estimate", "--json").output)
+    for name in ("throughput_per_s", "ttft_ms", "tpot_ms", "latency_mean_ms", "latency_p95_ms",
+                 "cost_per_inference_usd", "marginal_cost_per_inference_usd",
+                 "cost_per_good_inference_usd", "cost_per_million_output_tokens_usd"):  # fmt: skip
+        band = document["bands"][name]
+        assert band["low"] <= document[name] <= band["high"]
+        assert band["rows"] > 0 and band["pairing_measured"] in (True, False)
+    assert document["bands"]["cost_per_million_cached_input_tokens_usd"] is None
+    plain = cpi("estimate").output
+    assert f"P10 to P90 of {document['bands']['throughput_per_s']['rows']:,} measured" in plain
+    (line,) = (line for line in plain.splitlines() if line.startswith("Time to first token"))
+    low, high = (float(end) for end in line.split()[-1].split("–"))
+    band = document["bands"]["ttft_ms"]
+    # Two digits, rounded outward.
+    assert 0.9 * band["low"] <= low <= band["low"] and band["high"] <= high <= 1.1 * band["high"]
+
+
+def test_what_nobody_measured_has_no_range(cpi: Cpi) -> None:
+    trees = ("--set", "model=gbt-fraud-500x8", "--set", "engine=treelite", "--set", "scheme=fp32",
+             "--set", "accelerator=xeon-platinum-8488c")  # fmt: skip
+    document = json.loads(cpi("estimate", *trees, "--json").output)
+    assert document["feasible"] and set(document["bands"].values()) == {None}
+    output = cpi("estimate", *trees).output
+    assert "not measured" in output and "no run like this was measured" in output
+
+
 def test_models_without_tokens_show_no_token_figures(cpi: Cpi) -> None:
     output = cpi("estimate", "--set", "model=resnet50-v1.5", "--set", "engine=tensorrt").output
     assert "Latency, mean" in output
@@ -129,7 +156,11 @@ def test_sweep(cpi: Cpi) -> None:
         for name, value in alone.items():
             if name in row and isinstance(value, float):
                 assert row[name] == pytest.approx(value, rel=1e-12), name
+        for name, band in alone["bands"].items():
+            both = None if band is None else {"low": band["low"], "high": band["high"]}
+            assert row["bands"][name] == (both if both is None else pytest.approx(both, rel=1e-12))
     lines = cpi("sweep", "--over", "concurrency=1:512:log").output.splitlines()
+    assert sum("likely" in line for line in lines) == 1
     assert lines[-2].split()[0] == "512"
     refused = cpi("sweep", "--over", "tensor_parallel=1:3")
     assert refused.code == 0 and "cannot share evenly" in refused.output

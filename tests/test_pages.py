@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -187,6 +188,33 @@ def test_what_cannot_work_says_why_and_each_offer_works(query: str) -> None:
         assert not again.exception
         assert "This cannot work" not in texts(again)
         assert again.metric
+
+
+RANGE = re.compile(r"^[^\d]{0,4}[\d.,]+( \w+)?–[\d.,]+ ?\D*$")
+
+
+def test_every_figure_of_the_headline_has_its_likely_range() -> None:
+    opened = app("v=1&sc=follow&rps=500")
+    below = {metric.label: metric.delta for metric in opened.metric}
+    assert len(below) == 10
+    for label, text in below.items():
+        assert RANGE.match(text), label
+    assert below["Latency, p95"].endswith(" likely")
+    assert "eight of ten lie inside" in opened.metric[0].help
+
+
+@pytest.mark.parametrize(
+    ("query", "figure", "said"),
+    [
+        ("v=1&sc=fixed&n=4", "Cost per inference", "same at any speed"),
+        ("v=1&rps=0.01", "Cost per month", "same at any speed"),
+        ("v=1&m=gbt-fraud-500x8&e=treelite&q=fp32&hw=xeon-platinum-8488c", "Latency, p95",
+         "spread not measured"),
+    ],
+)  # fmt: skip
+def test_figures_without_a_range_say_why(query: str, figure: str, said: str) -> None:
+    below = {metric.label: metric.delta for metric in app(query).metric}
+    assert below[figure] == said
 
 
 def test_names_that_the_catalog_does_not_have_are_told() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from cpi_model.catalog import catalog
 from cpi_model.evaluate import Estimate, evaluate
-from cpi_model.inputs import resolve
+from cpi_model.inputs import choose, resolve
 from cpi_model.scenario import FIELDS, Scenario
 from cpi_model.studies import sweep
 from cpi_model.studies.answer import answer
@@ -83,7 +83,7 @@ def test_names_and_choices_can_be_swept(name: str, values: list[str]) -> None:
 def test_a_direct_field_takes_one_call_however_many_values(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    calls = {"resolve": 0, "evaluate": 0}
+    calls = {"choose": 0, "evaluate": 0}
 
     def counted(name: str, function: Any) -> Any:
         def call(*arguments: Any) -> Any:
@@ -92,12 +92,12 @@ def test_a_direct_field_takes_one_call_however_many_values(
 
         return call
 
-    monkeypatch.setattr(sweep, "resolve", counted("resolve", resolve))
+    monkeypatch.setattr(sweep, "choose", counted("choose", choose))
     monkeypatch.setattr(sweep, "evaluate", counted("evaluate", evaluate))
     sweep.over(Scenario(), "concurrency", range(1, 513), FACTS)
-    assert calls == {"resolve": 1, "evaluate": 1}
+    assert calls == {"choose": 1, "evaluate": 1}
     sweep.over(Scenario(), "tensor_parallel", [1, 2, 4, 8], FACTS)
-    assert calls == {"resolve": 5, "evaluate": 2}
+    assert calls == {"choose": 5, "evaluate": 2}
 
 
 def test_stacked_inputs_are_their_rows() -> None:

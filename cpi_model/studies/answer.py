@@ -19,6 +19,7 @@ from cpi_model.evaluate import OBSTACLES, Estimate, evaluate, performance
 from cpi_model.inputs import Choice, ImpossibleChoice, Inputs, choose, engine_serves, numbers
 from cpi_model.scenario import Scenario
 from cpi_model.schema import Accelerator, Scheme
+from cpi_model.studies import bands
 from cpi_model.studies.sweep import stack
 from cpi_model.units import DAY, GB, HOUR, MILLION, MILLISECOND, MONTH, WATT_HOUR, YEAR
 
@@ -481,6 +482,7 @@ def known(value: object) -> float | None:
 def summary(result: Answer) -> dict[str, Any]:
     """An answer as plain values for JSON; an unknown figure is null, money is in USD."""
     return figures(result.estimate) | {
+        "bands": _bands(result),
         "feasible": result.feasible,
         "reasons": list(result.reasons),
         "suggestions": [
@@ -491,6 +493,43 @@ def summary(result: Answer) -> dict[str, Any]:
         "price": _price(result.scenario, result.choice, result.inputs),
         "link": "?" + links.encode(result.scenario),
     }
+
+
+RANGES: dict[str, tuple[str, float]] = {
+    "cost_per_inference_usd": ("cost_per_inference", 1.0),
+    "cost_per_1m_inferences_usd": ("cost_per_inference", 1 / MILLION),
+    "marginal_cost_per_inference_usd": ("marginal_cost_per_inference", 1.0),
+    "cost_per_good_inference_usd": ("cost_per_good_inference", 1.0),
+    "cost_per_million_input_tokens_usd": ("input_token_cost", 1 / MILLION),
+    "cost_per_million_cached_input_tokens_usd": ("cached_token_cost", 1 / MILLION),
+    "cost_per_million_output_tokens_usd": ("output_token_cost", 1 / MILLION),
+    "monthly_cost_usd": ("cost_rate", 1 / MONTH),
+    "throughput_per_s": ("throughput", 1.0),
+    "output_tokens_per_s": ("output_tokens_per_s", 1.0),
+    "ttft_ms": ("ttft", MILLISECOND),
+    "tpot_ms": ("tpot", MILLISECOND),
+    "latency_mean_ms": ("latency_mean", MILLISECOND),
+    "latency_p95_ms": ("latency_p95", MILLISECOND),
+    "good_share": ("good_share", 1.0),
+    "utilisation": ("utilisation", 1.0),
+    "replicas": ("replicas", 1.0),
+}
+"""Names in JSON of the figures that have a range, those of the estimate, and their units."""
+
+
+def _bands(result: Answer) -> dict[str, dict[str, Any] | None]:
+    """Likely ranges by the names of their figures; null where unknown."""
+    found = bands.of(result)
+
+    def document(name: str, unit: float) -> dict[str, Any] | None:
+        if (band := found[name]) is None:
+            return None
+        return {
+            "low": known(band.low / unit), "high": known(band.high / unit), "rows": band.rows,
+            "pairing_measured": band.measured,
+        }  # fmt: skip
+
+    return {shown: document(*figure) for shown, figure in RANGES.items()}
 
 
 COMPONENTS = ("compute", "memory", "storage", "network", "orchestration")

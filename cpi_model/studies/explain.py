@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from datetime import date
 
 from cpi_model.catalog import Catalog
-from cpi_model.coefficients import Coefficients, Pairing, coefficients
+from cpi_model.coefficients import Coefficients, coefficients
 from cpi_model.evaluate import Estimate
 from cpi_model.formulas import batching
 from cpi_model.inputs import Choice, Inputs, parameters
 from cpi_model.scenario import FIELDS, Scenario
 from cpi_model.schema import Sourced
+from cpi_model.studies import bands
 from cpi_model.studies.answer import Answer
+from cpi_model.studies.bands import serving
 from cpi_model.studies.options import plays_a_part
 from cpi_model.units import BILLION, DAY, HOUR, KILO, MILLION, MILLISECOND, MONTH, YEAR, Numeric
 
@@ -226,7 +228,7 @@ def accuracy(answer: Answer) -> list[Accuracy]:
     if answer.choice is None:
         return []
     fitted = coefficients()
-    kind, pair = _serving(answer.choice, fitted)
+    kind, pair = serving(answer.choice, fitted)
     found = []
     for measure, what in MEASURES.items():
         spread = fitted.spread(kind, measure, pair)
@@ -237,48 +239,9 @@ def accuracy(answer: Answer) -> list[Accuracy]:
 
 def on_which_runs(answer: Answer) -> str:
     """What the runs behind :func:`accuracy` have to do with the fit."""
-    if answer.choice is not None and _serving(answer.choice, coefficients())[1].rows_here:
+    if answer.choice is not None and serving(answer.choice, coefficients())[1].rows_here:
         return "runs left out of the fit, others of the same model, chip and engine being in it"
     return "runs left out of the fit with all others of their model, chip and engine"
-
-
-def _serving(choice: Choice, fitted: Coefficients) -> tuple[str, Pairing]:
-    return fitted.serving_pairing(
-        choice.model, choice.accelerator, choice.arithmetic, choice.engine.id, choice.scheme.id
-    )
-
-
-@dataclass(frozen=True)
-class Band:
-    """Cost per inference if the replica is as much slower or faster as measured runs were."""
-
-    low: float
-    high: float
-    rows: int
-    """Measured runs behind it; eight of ten lie inside."""
-
-
-def band(answer: Answer) -> Band | None:
-    """P10 to P90 of the fully loaded cost, from the spread of measured throughput.
-
-    What is paid for by the replica-hour grows as replicas get slower; the rest stays. None where
-    no run of this class of models was measured.
-    """
-    x, e = answer.inputs, answer.estimate
-    if answer.choice is None or x is None or e is None or not answer.feasible:
-        return None
-    fitted = coefficients()
-    kind, pair = _serving(answer.choice, fitted)
-    spread = fitted.spread(kind, "throughput", pair)
-    if spread is None:
-        return None
-    rent = (float(e.compute_cost) + float(e.memory_cost)) / (1.0 - float(x.agent_share))
-    moving = rent * (1.0 + float(x.platform_share))
-    # A fixed number of replicas costs the same however fast they are.
-    if answer.scenario.scaling == "fixed":
-        moving = 0.0
-    fixed = float(e.cost_per_inference) - moving
-    return Band(fixed + moving / spread.p90_ratio, fixed + moving / spread.p10_ratio, spread.rows)
 
 
 @dataclass(frozen=True)
@@ -289,6 +252,8 @@ class Cost:
     loaded: float
     marginal: float
     """NaN where it has no meaning."""
+    likely: tuple[float, float] | None
+    """Range of the fully loaded one; None where it is not known."""
 
 
 def costs(answer: Answer) -> list[Cost]:
@@ -296,30 +261,33 @@ def costs(answer: Answer) -> list[Cost]:
     e = answer.estimate
     if e is None or not answer.feasible:
         return []
-    loaded, marginal = float(e.cost_per_inference), float(e.marginal_cost_per_inference)
-    rows = [
-        Cost("Per inference", loaded, marginal),
-        Cost("Per 1,000 inferences", loaded * KILO, marginal * KILO),
-        Cost("Per million inferences", loaded * MILLION, marginal * MILLION),
-        Cost("Per inference within all limits", float(e.cost_per_good_inference), math.nan),
-    ]
+    found = bands.of(answer)
+    whole = float(e.cost_per_inference)
+    share = float(e.marginal_cost_per_inference) / whole if whole else math.nan
+
+    def cost(name: str, figure: str, count: float, share: float = math.nan) -> Cost:
+        amount, band = float(getattr(e, figure)) * count, found[figure]
+        likely = None if band is None else (band.low * count, band.high * count)
+        return Cost(name, amount, amount * share, likely)
+
     tokens = {
-        "Per million input tokens": e.input_token_cost,
-        "Per million cached input tokens": e.cached_token_cost,
-        "Per million output tokens": e.output_token_cost,
+        "Per million input tokens": "input_token_cost",
+        "Per million cached input tokens": "cached_token_cost",
+        "Per million output tokens": "output_token_cost",
     }
-    share = marginal / loaded if loaded else math.nan
-    rows += [
-        Cost(name, float(cost) * MILLION, float(cost) * MILLION * share)
-        for name, cost in tokens.items()
-        if math.isfinite(float(cost))
-    ]
-    rate = float(e.cost_rate)
     return [
-        *rows,
-        Cost("Per day", rate * DAY, math.nan),
-        Cost("Per month", rate * MONTH, math.nan),
-        Cost("Per year", rate * YEAR, math.nan),
+        cost("Per inference", "cost_per_inference", 1.0, share),
+        cost("Per 1,000 inferences", "cost_per_inference", KILO, share),
+        cost("Per million inferences", "cost_per_inference", MILLION, share),
+        cost("Per inference within all limits", "cost_per_good_inference", 1.0),
+        *(
+            cost(name, figure, MILLION, share)
+            for name, figure in tokens.items()
+            if math.isfinite(float(getattr(e, figure)))
+        ),
+        cost("Per day", "cost_rate", DAY),
+        cost("Per month", "cost_rate", MONTH),
+        cost("Per year", "cost_rate", YEAR),
     ]
 
 
@@ -455,7 +423,7 @@ def _fitted_facts(
         ("First token: steps, c", inputs.ttft_step, first, "", engine_source, tokens),
     ]  # fmt: skip
     if tokens:
-        _, pair = _serving(choice, fitted)
+        _, pair = serving(choice, fitted)
         text = source(pair.rows, "this model with this engine, here or on other chips")
         figures += [
             ("This pairing: on the time of a step", pair.fixed, 1.0, "", text, True),

@@ -11,10 +11,12 @@ import numpy as np
 
 from cpi_model import links
 from cpi_model.catalog import Catalog
+from cpi_model.coefficients import coefficients
 from cpi_model.evaluate import OBSTACLES, Estimate, evaluate
-from cpi_model.inputs import ImpossibleChoice, Inputs, resolve
+from cpi_model.inputs import ImpossibleChoice, Inputs, choose, numbers
 from cpi_model.scenario import FIELDS, Scenario
-from cpi_model.units import GB, HOUR, KB, KILOWATT_HOUR, MILLISECOND, MONTH
+from cpi_model.studies import bands
+from cpi_model.units import GB, HOUR, KB, KILOWATT_HOUR, MILLISECOND, MONTH, Array
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,6 +79,8 @@ class Sweep:
     """Arrays, one element for each value; NaN where a value is impossible."""
     refused: dict[int, str]
     """Why a value cannot be, by its position."""
+    likely: dict[str, tuple[Array, Array]]
+    """Low and high end of the figures that have a range; NaN where it is not known."""
 
 
 def stack(columns: Sequence[Inputs]) -> Inputs:
@@ -104,29 +108,41 @@ def over(scenario: Scenario, field: str, values: Sequence[Any], catalog: Catalog
         raise ValueError(links.unknown_field(field))
     if not 1 <= len(values) <= MOST_POINTS:
         raise ValueError(f"{len(values):,} values of {field}, allowed are 1 to {MOST_POINTS:,}.")
-    checked = tuple(_checked(field, value) for value in values)
+    checked, fitted = tuple(_checked(field, value) for value in values), coefficients()
     if field in DIRECT:
         name, unit = DIRECT[field]
         column = np.array(checked, dtype=float) * unit
         try:
-            inputs = resolve(scenario, catalog)
+            choice = choose(scenario, catalog)
         except ImpossibleChoice as impossible:
             raise ValueError(str(impossible)) from None
-        return Sweep(scenario, field, checked, evaluate(replace(inputs, **{name: column})), {})
-    columns: list[Inputs | None] = []
+        inputs = replace(numbers(scenario, choice, fitted), **{name: column})
+        slower = bands.slowness(choice, fitted)
+        cases = evaluate(bands.in_all_cases(inputs, slower))
+        found, likely = bands.as_estimated(cases), bands.ends(cases, slower)
+        return Sweep(scenario, field, checked, found, {}, likely)
+    possible: list[tuple[Inputs, Array]] = []
+    rows: list[int] = []
     refused: dict[int, str] = {}
     for index, value in enumerate(checked):
+        changed = scenario.model_copy(update={field: value})
         try:
-            columns.append(resolve(scenario.model_copy(update={field: value}), catalog))
+            choice = choose(changed, catalog)
         except ImpossibleChoice as impossible:
-            columns.append(None)
             refused[index] = str(impossible)
-    possible = [column for column in columns if column is not None]
+            continue
+        rows.append(index)
+        possible.append((numbers(changed, choice, fitted), bands.slowness(choice, fitted)))
     if not possible:
         raise ValueError(refused[0])
-    found = evaluate(stack(possible))
-    rows = [index for index, column in enumerate(columns) if column is not None]
-    return Sweep(scenario, field, checked, _spread(found, rows, len(columns)), refused)
+    slower = np.array([each for _, each in possible])
+    cases = evaluate(bands.in_all_cases(stack([each for each, _ in possible]), slower))
+    found = _spread(bands.as_estimated(cases), rows, len(checked))
+    likely = {
+        name: (_placed(low, rows, len(checked)), _placed(high, rows, len(checked)))
+        for name, (low, high) in bands.ends(cases, slower).items()
+    }
+    return Sweep(scenario, field, checked, found, refused, likely)
 
 
 def _checked(field: str, value: object) -> Any:
@@ -144,10 +160,16 @@ def _spread(found: Estimate, rows: list[int], size: int) -> Estimate:
     columns: dict[str, Any] = {}
     for field in fields(Estimate):
         values = getattr(found, field.name)
-        column: Any = np.zeros(size, bool) if field.name == "feasible" else np.full(size, np.nan)
-        column[rows] = values
-        columns[field.name] = column
+        columns[field.name] = _placed(values, rows, size)
+    columns["feasible"] = np.equal(columns["feasible"], 1.0)
     return Estimate(**columns)
+
+
+def _placed(values: Any, rows: list[int], size: int) -> Array:
+    """Values at their places in a column, NaN elsewhere."""
+    column = np.full(size, np.nan)
+    column[rows] = values
+    return column
 
 
 def parse_range(text: str) -> tuple[str, list[Any]]:

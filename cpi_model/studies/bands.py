@@ -1,0 +1,160 @@
+"""Likely ranges: an estimate, if systems are as much faster or slower as measured runs were."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cpi_model.coefficients import Coefficients, Pairing, Residuals, coefficients
+from cpi_model.evaluate import Estimate, evaluate
+from cpi_model.inputs import Choice, Inputs
+from cpi_model.units import Array
+
+if TYPE_CHECKING:
+    from cpi_model.studies.answer import Answer
+
+MEASURES = ("throughput", "ttft", "tpot")
+"""What was measured of runs. Each has two cases: slow, fast."""
+MOVES_WITH: dict[str, str] = {
+    "throughput": "throughput",
+    "output_tokens_per_s": "throughput",
+    "ttft": "ttft",
+    "tpot": "tpot",
+    "latency_mean": "throughput",
+    "latency_p95": "throughput",
+    "decode_step_time": "throughput",
+    "replicas": "throughput",
+    "utilisation": "throughput",
+    "good_share": "throughput",
+    "cost_per_inference": "throughput",
+    "marginal_cost_per_inference": "throughput",
+    "cost_per_good_inference": "throughput",
+    "cost_rate": "throughput",
+    "input_token_cost": "throughput",
+    "cached_token_cost": "throughput",
+    "output_token_cost": "throughput",
+}
+"""Figures of the estimate that have a range, and the measure whose spread is theirs.
+
+In a closed loop latency is requests in flight over throughput (Little's law), so its spread is
+that of throughput; the same holds for the time of a batch.
+"""
+TIMES = ("fixed_factor", "sequence_factor", "prompt_factor", "ttft_start", "host_time")
+"""Inputs to which every time of a replica is proportional, together."""
+EASED = 1.0 - 1e-9
+"""So that rounding does not tip a load that is at capacity."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """Likely range of one figure: eight of ten measured runs lie inside."""
+
+    low: float
+    high: float
+    rows: int
+    """Measured runs behind it."""
+    measured: bool
+    """Whether this very model, chip and engine was among them."""
+
+
+def serving(choice: Choice, fitted: Coefficients) -> tuple[str, Pairing]:
+    """Kind of the runs that a choice is compared with, and what is known of its pairing."""
+    return fitted.serving_pairing(
+        choice.model, choice.accelerator, choice.arithmetic, choice.engine.id, choice.scheme.id
+    )
+
+
+def spreads(choice: Choice, fitted: Coefficients) -> dict[str, Residuals | None]:
+    """Spread of measured over estimated by measure; None where no such run was measured.
+
+    Without a token loop there is one time, that of a batch, and so one spread.
+    """
+    kind, pair = serving(choice, fitted)
+    found = {measure: fitted.spread(kind, measure, pair) for measure in MEASURES}
+    if choice.model.transformer is None:
+        found["ttft"] = found["throughput"]
+    return found
+
+
+def slowness(choice: Choice, fitted: Coefficients) -> Array:
+    """Times over those estimated: as estimated, then slow and fast for each measure.
+
+    NaN where no such run was measured.
+    """
+    found = spreads(choice, fitted)
+    cases = [1.0]
+    for measure in MEASURES:
+        spread = found[measure]
+        if spread is None:
+            cases += [math.nan, math.nan]
+        elif measure == "throughput" or choice.model.transformer is None:
+            cases += [1.0 / spread.p10_ratio, 1.0 / spread.p90_ratio]
+        else:
+            cases += [spread.p90_ratio, spread.p10_ratio]
+    return np.array(cases)
+
+
+def in_all_cases(inputs: Inputs, slower: Array) -> Inputs:
+    """The inputs with one axis more, the last: one element for each case.
+
+    Every time of a replica is multiplied; what the datasheet allows still bounds the fast cases.
+    A fixed number of replicas is taken to keep up where it is estimated to.
+    """
+    widened: dict[str, Any] = {
+        field.name: value[..., np.newaxis]
+        for field in fields(Inputs)
+        if isinstance(value := getattr(inputs, field.name), np.ndarray)
+    }
+    wide = replace(inputs, **widened)
+    factor = np.where(np.isnan(slower), 1.0, slower)
+    changed: dict[str, Any] = {name: getattr(wide, name) * factor for name in TIMES}
+    # The peak decides whether a fixed number keeps up, and nothing else of it.
+    fixed = np.greater(wide.fixed_replicas, 0.0)
+    eased = wide.peak_to_mean / np.maximum(factor, 1.0) * np.where(factor > 1.0, EASED, 1.0)
+    changed["peak_to_mean"] = np.where(fixed, eased, wide.peak_to_mean)
+    return replace(wide, **changed)
+
+
+def as_estimated(cases: Estimate) -> Estimate:
+    """The first case of all: the estimate itself."""
+    first: dict[str, Any] = {
+        field.name: getattr(cases, field.name)[..., 0] for field in fields(Estimate)
+    }
+    return Estimate(**first)
+
+
+def ends(cases: Estimate, slower: Array) -> dict[str, tuple[Array, Array]]:
+    """Low and high end of every figure that has a range; NaN where it is not known.
+
+    The estimate lies between them, also where whole replicas on whole instances make a slower
+    replica the cheaper one.
+    """
+    found = {}
+    for name, measure in MOVES_WITH.items():
+        place = 1 + 2 * MEASURES.index(measure)
+        three = np.asarray(getattr(cases, name))[..., [0, place, place + 1]]
+        unknown = np.where(np.isnan(slower[..., place]), np.nan, 0.0)
+        found[name] = (three.min(axis=-1) + unknown, three.max(axis=-1) + unknown)
+    return found
+
+
+def of(answer: Answer) -> dict[str, Band | None]:
+    """Likely range of every figure that can have one; None where it is not known."""
+    choice, inputs = answer.choice, answer.inputs
+    if choice is None or inputs is None or not answer.feasible:
+        return dict.fromkeys(MOVES_WITH)
+    fitted = coefficients()
+    slower, found = slowness(choice, fitted), spreads(choice, fitted)
+    measured = serving(choice, fitted)[1].rows_here > 0
+    bands: dict[str, Band | None] = {}
+    for name, (low, high) in ends(evaluate(in_all_cases(inputs, slower)), slower).items():
+        spread = found[MOVES_WITH[name]]
+        # What this class of models does not have, such as tokens, is 0 or NaN.
+        if spread is None or not high > 0.0:
+            bands[name] = None
+        else:
+            bands[name] = Band(float(low), float(high), spread.rows, measured)
+    return bands
