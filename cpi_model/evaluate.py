@@ -275,21 +275,22 @@ def _language_model(x: Inputs) -> Performance:
         + transformer.windowed_pairs(new_tokens, cached_tokens, x.window_tokens)
         * x.window_flops_per_pair
     ) / (x.tensor_parallel * x.attention_peak_flops)
-    prefill = np.maximum(
+    whole = np.maximum(
         x.prompt_factor * (
-            (prompt.linear + prompt.network + overhead) / together
-            + attention / x.attention_efficiency
+            prompt.linear + prompt.network + overhead
+            + together * attention / x.attention_efficiency
         ),
-        prompt.least_compute / together + attention,
+        prompt.least_compute + together * attention,
     )  # fmt: skip
-    occupied = prefill / stages
+    # Each waits for the whole pass, and the replica is occupied with it once.
+    occupied = whole / (stages * together)
 
     # Everything together.
     tpot = batching.time_per_output_token(
         decode_step, occupied, beside, outputs, x.prefill_interference
     )
     ttft = batching.time_to_first_token(
-        prefill, occupied + x.host_time, decode_step, beside,
+        whole, occupied + x.host_time, decode_step, beside,
         x.ttft_prefill,
         x.ttft_burst + x.ttft_queue * batching.prompt_share(occupied, decode_step, beside, decoded),
         x.ttft_step,
@@ -324,7 +325,7 @@ def _language_model(x: Inputs) -> Performance:
         latency_log_sd=x.latency_log_sd,
         running=running,
         max_concurrency=max_concurrency,
-        prefill_time=prefill,
+        prefill_time=whole / together,
         decode_step_time=decode_step,
         step_compute=fixed * np.maximum(step.linear - step.weights, 0.0),
         step_weights=fixed * np.minimum(step.weights, step.linear),

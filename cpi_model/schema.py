@@ -348,6 +348,7 @@ class ModelRow(Strict):
                 "id": self.id, "name": self.name, "maker": self.maker,
                 "model_class": self.model_class, "params_b": self.params_b,
                 "also": tuple(filter(None, self.also.split(";"))), "sources": sources,
+                "note": self.note,
             } | shape
         )  # fmt: skip
 

@@ -13,7 +13,7 @@ import pytest
 from cpi_model.catalog import catalog, offers
 from cpi_model.coefficients import Coefficients, coefficients
 from cpi_model.studies import accuracy, measurements, validate
-from cpi_model.studies.runs import Run, mode, read_run
+from cpi_model.studies.runs import Run, read_run, residual_kind
 
 FACTS, FITTED = catalog(), coefficients()
 ROWS = measurements.rows()
@@ -162,18 +162,19 @@ def test_the_band_is_that_of_left_out_runs() -> None:
     known = FITTED.residuals["llm/throughput/known"]
     assert accuracy.band(run, "throughput", FITTED) == (known.p10_ratio, known.p90_ratio)
     assert accuracy.band(run, "cost", FITTED) == (1 / known.p90_ratio, 1 / known.p10_ratio)
-    assert accuracy.band(run, "latency", FITTED) is None
+    assert accuracy.band(run, "latency", FITTED) == (1 / known.p90_ratio, 1 / known.p10_ratio)
 
 
 def test_the_share_inside_is_that_of_validate() -> None:
-    steady = {
-        row["id"] for row in ROWS
-        if isinstance(run := read_run(row, FACTS), Run) and mode(run) == "closed"
+    kinds = {
+        row["id"]: residual_kind(run) for row in ROWS
+        if isinstance(run := read_run(row, FACTS), Run)
     }  # fmt: skip
-    rows = [each for each in COMPARED if each.id in steady and each.model_class == "llm"]
-    found = {each.measure: each.inside for each in accuracy.errors(rows, "model_class")}
-    for measure, share in validate.validate(ROWS, FACTS).inside.items():
-        assert found[measure] == pytest.approx(share)  # type: ignore[index]
+    for name, share in validate.validate(ROWS, FACTS).inside.items():
+        kind, measure = name.split("/")
+        rows = [each for each in COMPARED if (kinds[each.id], each.measure) == (kind, measure)]
+        (found,) = accuracy.errors(rows, "measure")  # type: ignore[arg-type]
+        assert found.inside == pytest.approx(share), name
 
 
 # --- what nobody measured ---------------------------------------------------------------------

@@ -180,3 +180,38 @@ def test_more_requests_wait_longer_and_give_more(name: str) -> None:
     speed = evaluate(replace(x, concurrency=np.arange(1.0, 129.0)))
     assert np.all(np.diff(np.asarray(speed.tpot)) > 0)
     assert np.all(np.diff(np.asarray(speed.throughput)) > 0)
+
+
+def test_a_wrong_file_gets_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "wrong.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    assert calibrate.main([str(tmp_path / "wrong.csv")]) == 2
+    assert "wrong.csv has no column model" in capsys.readouterr().err
+    assert calibrate.main([str(tmp_path / "missing.csv")]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_images_of_other_widths_are_more_work() -> None:
+    """timm counts 4.1 G multiply-adds for ResNet-101's 160 pixels wide images, 7.8 at 224."""
+    row = ROW | {
+        "model": "resnet101", "engine": "pytorch-eager", "scenario": "offline",
+        "batch_size": "64", "tensor_parallel": "", "weight_precision": "fp16",
+    }  # fmt: skip
+    small = measured.read_run(row | {"notes": "image 160x160"}, FACTS)
+    usual = measured.read_run(row | {"notes": "image 224x224"}, FACTS)
+    assert not isinstance(small, str) and not isinstance(usual, str)
+    assert small.scenario.work_scale == pytest.approx(8.0 / 15.66, rel=0.01)
+    assert usual.scenario.work_scale == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "software"),
+    [
+        ("TensorRT 10.8.0.43", "tensorrt"), ("tensorrt", "tensorrt"),
+        ("DeepLearningExamples TensorFlow +XLA", "deeplearningexamples tensorflow +xla"),
+    ],
+)  # fmt: skip
+def test_releases_of_one_software_are_one(name: str, software: str) -> None:
+    row = ROW | {"model": "bert-large", "engine": name, "scenario": "static-batch"}
+    run = measured.read_run(row | {"batch_size": "8", "tensor_parallel": ""}, FACTS)
+    assert not isinstance(run, str)
+    assert run.software == software

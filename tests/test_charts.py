@@ -589,4 +589,4 @@ def test_pictures_are_described_without_gaps(name: str) -> None:
 def test_memory_is_described_with_its_sizes() -> None:
     """Llama-3.1-70B: 70.55e9 parameters of two bytes on a chip of 80 GB, nine tenths usable."""
     text = charts.describe_memory(estimate("over-full"))
-    assert "weights 141 GB" in text and "of 72 GB" in text
+    assert "weights 141 GB" in text and "of 77.3 GB" in text

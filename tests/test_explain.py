@@ -327,7 +327,10 @@ def test_accuracy_is_that_of_the_fit(name: str) -> None:
         part = "/known" if asked_is_measured(name) else part
     else:
         wide = f"{kind}/{choice.accelerator.generation}/{choice.arithmetic}"
-        mode = next((mode for mode in ("static", "offline") if f"{wide}/{mode}" in modes), "")
+        found_on = [mode for mode in ("static", "offline") if f"{wide}/{mode}" in modes]
+        at_all = [mode for mode in ("static", "offline") if f"{kind}/{mode}" in modes]
+        mode = next(iter(found_on or at_all), "")
+        part = part if found_on else "/elsewhere"
         run = f"{choice.accelerator.id}/{choice.engine.id}/{choice.scheme.id}/{mode}"
         known = f"{choice.model.architecture_of or choice.model.id}/{run}"
         part = "/known" if known in modes else part

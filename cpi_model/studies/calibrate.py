@@ -35,7 +35,13 @@ from cpi_model.coefficients import (
 from cpi_model.evaluate import Performance, performance
 from cpi_model.inputs import UNQUANTISED_BYTES, Inputs, expert_arithmetic
 from cpi_model.studies.runs import LIMITED, Run, mode, read_runs, residual_kind, stack
-from cpi_model.studies.validate import at_their_best, predict, static_times
+from cpi_model.studies.validate import (
+    UnusableTable,
+    at_their_best,
+    predict,
+    read_table,
+    static_times,
+)
 from cpi_model.units import MICROSECOND, MILLISECOND, Array
 
 PARTS = ("known", "unseen", "elsewhere")
@@ -741,6 +747,12 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m cpi_model.studies.calibrate POINTS.csv ...", file=sys.stderr)
         return 2
     target = data_folder() / "coefficients" / "fitted.toml"
+    try:
+        for argument in arguments:
+            read_table(Path(argument))
+    except UnusableTable as problem:
+        print(problem, file=sys.stderr)
+        return 2
     residuals = fit([Path(argument) for argument in arguments], target)
     for name, spread in residuals.items():
         print(

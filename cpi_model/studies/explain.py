@@ -91,11 +91,13 @@ def _token_steps(x: Inputs, e: Estimate) -> Iterator[Step]:
     beside = max(float(e.running) / float(x.data_parallel), 1.0)
     occupied = float(e.prefill_time) / float(x.pipeline_parallel)
     decoded = max(float(x.output_tokens) - 1.0, 0.0)
+    # Prompts of requests that start in the same step go through the layers together.
+    own = float(e.prefill_time) * max(beside / max(float(x.output_tokens), 1.0), 1.0)
     share = batching.prompt_share(occupied, e.decode_step_time, beside, decoded)
     ahead = float(x.ttft_burst) + float(x.ttft_queue) * float(share)
     host, begin = occupied + float(x.host_time), float(x.ttft_start)
     first = begin + batching.time_to_first_token(
-        e.prefill_time, host, e.decode_step_time, beside, x.ttft_prefill, ahead, x.ttft_step
+        own, host, e.decode_step_time, beside, x.ttft_prefill, ahead, x.ttft_step
     )
     linear = float(e.step_weights) + float(e.step_compute)
     yield Step(
@@ -116,7 +118,7 @@ def _token_steps(x: Inputs, e: Estimate) -> Iterator[Step]:
         "Time to first token: the own prompt, other prompts before it, steps, receiving",
         r"\mathrm{TTFT} = a\,t_\mathrm{own} + (b_0 + b_1\,\rho)\,(N-1)\,(t_p + t_h) + "
         r"c\,t_d + t_0",
-        rf"{_n(x.ttft_prefill)} \cdot {_ms(e.prefill_time)} + ({_n(x.ttft_burst)} + "
+        rf"{_n(x.ttft_prefill)} \cdot {_ms(own)} + ({_n(x.ttft_burst)} + "
         rf"{_n(x.ttft_queue)} \cdot {_n(share)}) \cdot "
         rf"({_n(beside)}-1) \cdot {_ms(host)} + {_n(x.ttft_step)} \cdot "
         rf"{_ms(e.decode_step_time)} + {_ms(begin)} = {_ms(first)}\ \mathrm{{ms}}",
