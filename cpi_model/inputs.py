@@ -385,10 +385,18 @@ def _engine_problems(
     lack = engine_serves(engine, model, accelerator, scheme)
     if not lack:
         return []
-    for other in catalog.engines.values():
+
+    def unusual(other: Engine) -> tuple[int, int]:
+        """Engines made for such chips come first, then those of few makers."""
+        kinds = list(other.kinds)
+        made_for = kinds.index(accelerator.kind) if accelerator.kind in kinds else len(kinds)
+        return made_for, len(other.vendors) or len(catalog.accelerators)
+
+    engines = sorted(catalog.engines.values(), key=unusual)
+    for other in engines:
         if not engine_serves(other, model, accelerator, scheme):
             return [Problem(lack + ".", "engine", {"engine": other.id}, f"use {other.name}")]
-    for other in catalog.engines.values():
+    for other in engines:
         for narrower in other.schemes:
             if not engine_serves(other, model, accelerator, catalog.schemes[narrower]):
                 changes: dict[str, object] = {"engine": other.id, "scheme": narrower}
