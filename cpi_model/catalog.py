@@ -72,6 +72,8 @@ class Catalog:
     """Prices of each instance."""
     instances_of: Mapping[str, tuple[Instance, ...]]
     """Instances with each accelerator."""
+    in_rows: frozenset[str] = frozenset()
+    """Models that stand in ``models/measured.csv``, not in a file of their own."""
 
     def accelerator(self, id: str) -> Accelerator:
         """The accelerator of that id, or :class:`UnknownId`."""
@@ -139,7 +141,8 @@ def load(folder: Path | None = None) -> Catalog:
         raise CatalogError(f"{folder}: no such folder of data")
     accelerators = _things(folder, "accelerators", Accelerator)
     models = _things(folder, "models", Model)
-    models |= _measured_models(folder, models)
+    in_rows = _measured_models(folder, models)
+    models |= in_rows
     schemes = _things(folder, "schemes", Scheme)
     engines = _things(folder, "engines", Engine)
     rows = read_rows(folder, "instances.csv", Instance, lambda r: r.id)
@@ -209,6 +212,7 @@ def load(folder: Path | None = None) -> Catalog:
         energy_facts=energy,
         prices_of={id: tuple(items) for id, items in prices_of.items()},
         instances_of={id: tuple(items) for id, items in instances_of.items()},
+        in_rows=frozenset(in_rows),
     )
 
 
@@ -449,7 +453,8 @@ def check(catalog: Catalog, older_than_days: int, today: date) -> list[Finding]:
     limit = today - timedelta(days=older_than_days)
 
     def sources(folder: str, id: str, given: tuple[Source, ...]) -> None:
-        file = f"{folder}/{id}.toml"
+        row = folder == "models" and id in catalog.in_rows
+        file = "models/measured.csv" if row else f"{folder}/{id}.toml"
         for source in given:
             covers = ", ".join(source.covers)
             if source.accessed < limit:

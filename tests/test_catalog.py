@@ -313,3 +313,13 @@ def test_check_counts_age_from_today(shipped: Catalog) -> None:
         return sum(f.what == "old" for f in found)
 
     assert old(0) > old(200) > old(365) > old(20_000) == 0
+
+
+def test_models_in_rows_are_checked_where_they_stand() -> None:
+    facts = catalog()
+    assert "swin-tiny-patch4-window7-224" in facts.in_rows and "bert-large" not in facts.in_rows
+    found = {each.id: each.file for each in check(facts, 180, date(2026, 11, 25))}
+    assert found["swin-tiny-patch4-window7-224"] == "models/measured.csv"
+    # 4.5 G multiply-adds at 224 x 224 (Liu et al., "Swin Transformer", 2021, table 1).
+    sample = facts.model("swin-tiny-patch4-window7-224").sample
+    assert sample is not None and sample.gflop == pytest.approx(9.0, rel=0.01)
