@@ -442,11 +442,8 @@ def sweep(
         _print_json({"field": field, "values": values, "rows": rows, "link": link_text})
         return
     for row in rows:
-        for name, figure in (
-            ("cost", "cost_per_inference_usd"),
-            ("throughput", "throughput_per_s"),
-        ):
-            row[f"likely_{name}"] = _likely(row["bands"][figure]) if row["feasible"] else ""
+        for name, figure in LIKELY_COLUMNS.items():
+            row[name] = _likely(row["bands"][figure]) if row["feasible"] else ""
     info = FIELDS[field]
     columns = {
         "value": f"{info.title},\n{info.unit}" if info.unit else info.title,

@@ -18,6 +18,7 @@ from cpi_model.inputs import resolve
 from cpi_model.scenario import Scenario
 from cpi_model.studies import calibrate
 from cpi_model.studies import runs as measured
+from cpi_model.studies.validate import read_table
 
 FACTS = catalog()
 ROW = {
@@ -110,7 +111,7 @@ def made_up(path: Path) -> None:
 
 def test_a_fit_finds_the_world_that_made_its_runs(tmp_path: Path) -> None:
     made_up(tmp_path / "runs.csv")
-    runs, left_out = measured.read_runs([tmp_path / "runs.csv"], FACTS)
+    runs, left_out = measured.read_runs(read_table(tmp_path / "runs.csv"), FACTS)
     assert len(runs) == 24 and not left_out
     fit = calibrate.Fit(runs, coefficients())
     third = np.arange(len(runs)) % 3 == 0
@@ -124,7 +125,7 @@ def test_a_fit_finds_the_world_that_made_its_runs(tmp_path: Path) -> None:
 
 def test_a_fit_is_the_same_every_time(tmp_path: Path) -> None:
     made_up(tmp_path / "runs.csv")
-    runs, _ = measured.read_runs([tmp_path / "runs.csv"], FACTS)
+    runs, _ = measured.read_runs(read_table(tmp_path / "runs.csv"), FACTS)
     rows = np.arange(len(runs))
     first, second = (calibrate.Fit(runs, coefficients()).run(rows) for _ in range(2))
     assert np.array_equal(first, second)

@@ -20,11 +20,9 @@ from cpi_model.catalog import Catalog, catalog, offers
 from cpi_model.coefficients import Coefficients, Residuals, coefficients
 from cpi_model.studies import measurements
 from cpi_model.studies.runs import Run, mode, read_run
-from cpi_model.studies.validate import Prediction, band, predict
+from cpi_model.studies.validate import MEASURES, Measure, Prediction, band, figures, predict
 from cpi_model.units import HOUR
 
-Measure = Literal["throughput", "tpot", "ttft", "latency", "cost"]
-MEASURES: tuple[Measure, ...] = ("throughput", "tpot", "ttft", "latency", "cost")
 Group = Literal[
     "model_class", "scenario", "hardware", "generation", "engine", "scheme", "model"
 ]  # fmt: skip
@@ -121,20 +119,6 @@ def _answered(
     ]
 
 
-def _figures(run: Run, prediction: Prediction) -> dict[Measure, tuple[float, float]]:
-    """Measured and predicted. Tokens count as throughput where requests are not given."""
-    measured, predicted = run.requests_per_s, prediction.requests_per_s
-    if math.isnan(measured):
-        measured, predicted = run.output_tokens_per_s, prediction.output_tokens_per_s
-    return {
-        "throughput": (measured, predicted),
-        "tpot": (run.tpot, prediction.tpot),
-        "ttft": (run.ttft, prediction.ttft),
-        "latency": (run.latency, prediction.latency),
-        "cost": (run.cost_per_million, prediction.cost_per_million),
-    }
-
-
 def compare(
     rows: Iterable[Mapping[str, str]], facts: Catalog, fitted: Coefficients | None = None
 ) -> list[Compared]:
@@ -147,7 +131,7 @@ def compare(
     found = []
     for row, run, prediction in _answered(rows, facts, fitted):
         choice = run.choice
-        for measure, (measured, predicted) in _figures(run, prediction).items():
+        for measure, (measured, predicted) in figures(run, prediction).items():
             if not (measured > 0 and predicted > 0):
                 continue
             ratio = measured / predicted
@@ -245,7 +229,7 @@ def rank_correlation(
     prices: dict[str, float] = {}
     costs: dict[tuple[str, str, str], dict[str, tuple[list[float], list[float]]]] = {}
     for _, run, prediction in _answered(rows, facts, fitted):
-        measured, predicted = _figures(run, prediction)["throughput"]
+        measured, predicted = figures(run, prediction)["throughput"]
         if not (measured > 0 and predicted > 0):
             continue
         chip = run.choice.accelerator.id

@@ -34,10 +34,11 @@ from cpi_model.coefficients import (
 )
 from cpi_model.evaluate import Performance, performance
 from cpi_model.inputs import UNQUANTISED_BYTES, Inputs, expert_arithmetic
-from cpi_model.studies.runs import LIMITED, Run, mode, read_runs, residual_kind, stack
+from cpi_model.studies.runs import BATCHES, LIMITED, Run, mode, read_runs, residual_kind, stack
 from cpi_model.studies.validate import (
     UnusableTable,
     at_their_best,
+    figures,
     predict,
     read_table,
     static_times,
@@ -343,8 +344,6 @@ class Measured:
             }
 
 
-BATCHES = ("static", "single")
-"""Modes in which one batch is done from its first to its last token."""
 FARTHEST = 5.0
 """Farthest that a coefficient may go from its prior (ln)."""
 PRIOR_WEIGHT = 0.3
@@ -618,7 +617,7 @@ def _named(fitted: Fit, closed: bool, part: str, errors: Mapping[str, Array]) ->
 def fit(paths: list[Path], target: Path) -> dict[str, dict[str, float]]:
     """Fit everything on files of measured runs and write the result; returns the residuals."""
     facts, start = catalog(), coefficients()
-    runs, left_out = read_runs(paths, facts)
+    runs, left_out = read_runs((row for path in paths for row in read_table(path)), facts)
     for reason, count in sorted(left_out.items()):
         print(f"left out {count:5d} runs: {reason}", file=sys.stderr)
     # Without factors of an earlier fit, so that the outcome does not depend on it.
@@ -670,9 +669,8 @@ def _without_limits(runs: list[Run], document: dict[str, Any]) -> Array:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.array([
             math.log(predicted / measured) if predicted > 0 and measured > 0 else math.nan
-            for predicted, measured in (
-                (found.requests_per_s, run.requests_per_s) if run.requests_per_s > 0
-                else (found.output_tokens_per_s, run.output_tokens_per_s)
+            for measured, predicted in (
+                figures(run, found)["throughput"]
                 for found, run in zip(predict(runs, now), runs, strict=True)
             )
         ])  # fmt: skip
@@ -748,12 +746,10 @@ def main(arguments: list[str]) -> int:
         return 2
     target = data_folder() / "coefficients" / "fitted.toml"
     try:
-        for argument in arguments:
-            read_table(Path(argument))
+        residuals = fit([Path(argument) for argument in arguments], target)
     except UnusableTable as problem:
         print(problem, file=sys.stderr)
         return 2
-    residuals = fit([Path(argument) for argument in arguments], target)
     for name, spread in residuals.items():
         print(
             f"{name:28s} {spread['rows']:5.0f} runs   median error {spread['median_error']:6.1%}"

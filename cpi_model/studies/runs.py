@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -107,18 +105,18 @@ class UnreadableRow(ValueError):
     """A row with a cell that cannot be read."""
 
 
-def read_runs(paths: Iterable[Path], facts: Catalog) -> tuple[list[Run], dict[str, int]]:
+def read_runs(
+    rows: Iterable[Mapping[str, str]], facts: Catalog
+) -> tuple[list[Run], dict[str, int]]:
     """Runs that can be predicted, and for the others how many were left out for which reason."""
     runs: list[Run] = []
     left_out: dict[str, int] = {}
-    for path in paths:
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                run = read_run(row, facts)
-                if isinstance(run, str):
-                    left_out[run] = left_out.get(run, 0) + 1
-                else:
-                    runs.append(run)
+    for row in rows:
+        run = read_run(row, facts)
+        if isinstance(run, str):
+            left_out[run] = left_out.get(run, 0) + 1
+        else:
+            runs.append(run)
     return runs, left_out
 
 
@@ -375,6 +373,8 @@ def residual_kind(run: Run) -> str:
 
 TOGETHER = {"singlestream": 1.0, "multistream": 8.0, "realtime-min-latency": math.nan}
 """Samples that arrive together in runs for the shortest time; NaN where the row gives them."""
+BATCHES = ("static", "single")
+"""Modes in which one batch is done from its first to its last token."""
 LIMITED = {
     "offline": "offline", "server": "server", "interactive": "interactive", "open-loop": "open",
     "server-max": "open",

@@ -11,7 +11,8 @@ from cpi_model.studies.options import CLASSES
 from cpi_model.units import PERCENT
 
 if TYPE_CHECKING:
-    from cpi_model.studies.accuracy import Compared, GroupError, Measure
+    from cpi_model.studies.accuracy import Compared, GroupError
+    from cpi_model.studies.validate import Measure
 
 MEASURES: dict[str, str] = {
     "throughput": "Throughput", "tpot": "Time per token", "ttft": "Time to first token",

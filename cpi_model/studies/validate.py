@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,7 +16,9 @@ from cpi_model.coefficients import Coefficients, Pairing, coefficients
 from cpi_model.evaluate import Performance, performance
 from cpi_model.formulas import batching
 from cpi_model.inputs import Inputs
+from cpi_model.studies.bands import serving
 from cpi_model.studies.runs import (
+    BATCHES,
     LIMITED,
     Run,
     mode,
@@ -169,26 +171,31 @@ def validate(
     return Validation(predictions, _summaries(pairs, counts), reasons, _inside(pairs, fitted))
 
 
-MEASURES = {
-    "throughput": ("requests_per_s", "requests_per_s"),
-    "tokens": ("output_tokens_per_s", "output_tokens_per_s"),
-    "tpot": ("tpot", "tpot"),
-    "ttft": ("ttft", "ttft"),
-    "latency": ("latency", "latency"),
-    "cost": ("cost_per_million", "cost_per_million"),
-}
+Measure = Literal["throughput", "tpot", "ttft", "latency", "cost"]
+MEASURES: tuple[Measure, ...] = ("throughput", "tpot", "ttft", "latency", "cost")
 
 
-def _ratios(pairs: Iterable[tuple[Prediction, Run]], measure: str) -> Array:
+def figures(run: Run, prediction: Prediction) -> dict[Measure, tuple[float, float]]:
+    """Measured and predicted. Tokens count as throughput where requests are not given."""
+    measured, predicted = run.requests_per_s, prediction.requests_per_s
+    if math.isnan(measured):
+        measured, predicted = run.output_tokens_per_s, prediction.output_tokens_per_s
+    return {
+        "throughput": (measured, predicted),
+        "tpot": (run.tpot, prediction.tpot),
+        "ttft": (run.ttft, prediction.ttft),
+        "latency": (run.latency, prediction.latency),
+        "cost": (run.cost_per_million, prediction.cost_per_million),
+    }
+
+
+def _ratios(run: Run, prediction: Prediction) -> dict[Measure, float]:
     """Measured over predicted, where both are known."""
-    of_prediction, of_run = MEASURES[measure]
-    found = [(getattr(p, of_prediction), getattr(r, of_run)) for p, r in pairs]
-    ratios = np.array([
-        measured / predicted
-        for predicted, measured in found
+    return {
+        measure: measured / predicted
+        for measure, (measured, predicted) in figures(run, prediction).items()
         if predicted > 0 and measured > 0
-    ])  # fmt: skip
-    return ratios
+    }
 
 
 def _summaries(
@@ -197,14 +204,9 @@ def _summaries(
     found = []
     for (model_class, scenario), rows in sorted(counts.items()):
         here = [(p, r) for p, r in pairs if (p.model_class, p.scenario) == (model_class, scenario)]
-        # Requests and tokens of a run measure the same; tokens count where requests are not given.
-        whole = [(p, r) for p, r in here if not math.isnan(r.requests_per_s)]
-        tokens = [(p, r) for p, r in here if math.isnan(r.requests_per_s)]
-        for measure in ("throughput", "tpot", "ttft", "latency", "cost"):
-            if measure == "throughput":
-                ratios = np.concatenate([_ratios(whole, measure), _ratios(tokens, "tokens")])
-            else:
-                ratios = _ratios(here, measure)
+        known = [_ratios(run, prediction) for prediction, run in here]
+        for measure in MEASURES:
+            ratios = np.array([each[measure] for each in known if measure in each])
             if len(ratios):
                 errors = np.abs(ratios - 1.0)
                 found.append(
@@ -223,14 +225,8 @@ def _summaries(
 
 def band(run: Run, measure: str, fitted: Coefficients) -> tuple[float, float] | None:
     """10th and 90th percentile of measured over predicted, of left-out runs like this one."""
-    kind, choice = residual_kind(run), run.choice
-    if mode(run) == "closed":
-        pairing = fitted.serving_pairing(
-            choice.model, choice.accelerator, choice.arithmetic, choice.engine.id,
-            choice.scheme.id,
-        )[1]  # fmt: skip
-    else:
-        pairing = pairing_of(run, fitted)
+    kind, steady = residual_kind(run), mode(run) == "closed"
+    pairing = serving(run.choice, fitted)[1] if steady else pairing_of(run, fitted)
     # A cost is the price over the throughput, and time the load over it where it is not known.
     spread = None if measure == "cost" else fitted.spread(kind, measure, pairing)
     if spread is not None:
@@ -244,17 +240,11 @@ def band(run: Run, measure: str, fitted: Coefficients) -> tuple[float, float] | 
 def _inside(pairs: list[tuple[Prediction, Run]], fitted: Coefficients) -> dict[str, float]:
     """Share of the runs that lie in their band, by kind of run and measure."""
     inside: dict[str, list[bool]] = {}
-    for pair in pairs:
-        run = pair[1]
-        for measure in MEASURES:
-            if measure == "tokens":
-                continue
-            ratio = _ratios([pair], measure)
-            if measure == "throughput" and math.isnan(run.requests_per_s):
-                ratio = _ratios([pair], "tokens")
-            if len(ratio) and (limits := band(run, measure, fitted)) is not None:
+    for prediction, run in pairs:
+        for measure, ratio in _ratios(run, prediction).items():
+            if (limits := band(run, measure, fitted)) is not None:
                 found = inside.setdefault(f"{residual_kind(run)}/{measure}", [])
-                found.append(limits[0] <= float(ratio[0]) <= limits[1])
+                found.append(limits[0] <= ratio <= limits[1])
     return {name: float(np.mean(found)) for name, found in sorted(inside.items())}
 
 
@@ -262,9 +252,8 @@ def predict(runs: list[Run], fitted: Coefficients) -> list[Prediction]:
     """Predictions of runs, in their order."""
     found: dict[int, Prediction] = {}
     ways = {
-        "closed": _closed_loop, "served": _closed_loop, "static": _static_batch,
-        "single": _static_batch, "none": _no_way,
-    } | dict.fromkeys(LIMITED.values(), _best)  # fmt: skip
+        "closed": _closed_loop, "served": _closed_loop, "none": _no_way,
+    } | dict.fromkeys(BATCHES, _static_batch) | dict.fromkeys(LIMITED.values(), _best)  # fmt: skip
     chosen: dict[str, list[int]] = {}
     for index, run in enumerate(runs):
         chosen.setdefault(mode(run), []).append(index)
