@@ -283,9 +283,10 @@ def test_two_runs_are_too_few_and_others_are_counted_with_their_reason() -> None
 
 
 def test_the_example_of_a_table_is_one_that_is_read() -> None:
-    from cpi_model import export, ui
+    from cpi_model import export
     from cpi_model.studies import uploads
+    from cpi_model.ui.trust import EXAMPLES, example_table
 
-    content = export.csv(ui._example_table())
+    content = export.csv(example_table())
     found = uploads.read("runs.csv", content, Scenario(), FACTS)
-    assert len(accuracy.compare(found.rows, FACTS)) >= ui.EXAMPLES
+    assert len(accuracy.compare(found.rows, FACTS)) >= EXAMPLES

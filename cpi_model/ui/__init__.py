@@ -1,0 +1,29 @@
+"""Everything that is drawn with Streamlit: one module for what a page shows, one for its frame.
+
+Pages call the functions named here and compute nothing.
+"""
+
+from cpi_model.ui.catalog import catalog_tables
+from cpi_model.ui.frame import PAGES, PRESETS, frame
+from cpi_model.ui.trust import (
+    errors_of_this_kind,
+    measured_runs,
+    never_measured,
+    own_measurements,
+)
+from cpi_model.ui.whatif import (
+    against_concurrency,
+    all_costs,
+    answer,
+    headline,
+    notes,
+    parts,
+    subject,
+    why,
+)
+
+__all__ = [
+    "PAGES", "PRESETS", "against_concurrency", "all_costs", "answer", "catalog_tables",
+    "errors_of_this_kind", "frame", "headline", "measured_runs", "never_measured", "notes",
+    "own_measurements", "parts", "subject", "why",
+]  # fmt: skip

@@ -1,0 +1,126 @@
+"""The state of the app: one :class:`Scenario`, kept in the session and mirrored to the URL.
+
+Widgets show it and change it through callbacks. Three rules keep fast edits from being lost: a
+widget's key is written only where it differs from the scenario, the URL is read only in a new
+session and after Back or Forward, and it is written once, when everything has been drawn.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from cpi_model import links
+from cpi_model.scenario import FIELDS, Scenario
+
+ECHO_S = 5.0
+"""Longest time that a browser takes to draw what it was sent."""
+
+
+def current() -> Scenario:
+    """The scenario of this session."""
+    scenario: Scenario = st.session_state["scenario"]
+    return scenario
+
+
+def put(scenario: Scenario) -> None:
+    """Make a scenario the current one."""
+    st.session_state["acted"] = True
+    st.session_state["scenario"] = scenario
+    st.session_state["link_problems"] = []
+
+
+def apply(changes: dict[str, Any]) -> None:
+    """Change several fields at once: one step back undoes them."""
+    checked = {name: links.check(name, value) for name, value in changes.items()}
+    if not any(problem for _, problem in checked.values()):
+        put(current().model_copy(update={name: value for name, (value, _) in checked.items()}))
+
+
+def start_from(preset: Scenario) -> None:
+    """A preset; what the reader chose about the display stays."""
+    shown = {name: getattr(current(), name) for name in FIELDS if FIELDS[name].group == "display"}
+    put(preset.model_copy(update=shown))
+
+
+def _edited(name: str, key: str) -> None:
+    """A widget was moved, or says so: :func:`take_edits` decides when all have spoken."""
+    st.session_state.setdefault("edits", []).append((name, key))
+
+
+def take_edits() -> None:
+    """Put what was really edited into the scenario.
+
+    A widget that we have set goes on reporting its earlier value until the browser has drawn the
+    new one. Slider and box of one field set each other with every key press, so such an echo must
+    not count, or the field would jump back. It never comes alone: something else was moved.
+    """
+    state = st.session_state
+    edits: list[tuple[str, str]] = state.pop("edits", [])
+    alone = len(edits) == 1 and not state.get("acted", False)
+    for name, key in edits:
+        # The limits of a widget hold in the browser only, so the value is checked again.
+        value, problem = links.check(name, state[key])
+        if not problem and (alone or not _is_echo(key, value)):
+            put(current().model_copy(update={name: value}))
+    state["acted"] = False
+
+
+def shown(name: str, prefix: str = "w") -> dict[str, Any]:
+    """Key and callback of a widget of a field, with the scenario's value put in."""
+    state, key = st.session_state, f"{prefix}_{name}"
+    wanted = getattr(current(), name)
+    # Written on a mismatch only: written every time, it would undo what is being typed.
+    if state["new_page"] or key not in state:
+        _expect_echo(key, {FIELDS[name].minimum})  # where every widget begins in the browser
+        state[key] = wanted
+    elif state[key] != wanted:
+        _expect_echo(key, {state[key], wanted})
+        state[key] = wanted
+    return {"key": key, "on_change": _edited, "args": (name, key)}
+
+
+@dataclass(frozen=True)
+class _Echo:
+    """What a widget may still report of its past, and until when."""
+
+    values: set[Any]
+    until: float
+
+
+def _expect_echo(key: str, values: set[Any]) -> None:
+    echoes: dict[str, _Echo] = st.session_state.setdefault("echoes", {})
+    now = time.monotonic()
+    if (known := echoes.get(key)) and now < known.until:
+        values |= known.values
+    echoes[key] = _Echo(values, now + ECHO_S)
+
+
+def _is_echo(key: str, value: Any) -> bool:
+    known: _Echo | None = st.session_state.get("echoes", {}).get(key)
+    return known is not None and time.monotonic() < known.until and value in known.values
+
+
+def read_link() -> None:
+    """Take over the URL in a new session and after Back or Forward; otherwise the session wins."""
+    state, query = st.session_state, st.query_params.to_dict()
+    context = get_script_run_ctx()
+    # Not public, so a browser test watches it: without it Back would not undo.
+    went_back = getattr(context, "is_history_navigation", False)
+    if "scenario" not in state or (went_back and query):
+        state["scenario"], state["link_problems"] = links.from_params(query)
+
+
+def write_link() -> None:
+    wanted = links.to_params(current())
+    if st.query_params.to_dict() != wanted:
+        st.query_params.from_dict(wanted)
+
+
+def link() -> str:
+    """Address of what is on the screen."""
+    return f"{st.context.url or ''}?{links.encode(current())}"
