@@ -176,6 +176,8 @@ class Assumptions(Sourced):
     """Memory held at a time over activations moved in a pass, models evaluated by the sample."""
     idle_power_share: Share
     """Idle over peak power where it is not measured."""
+    two_of_four_speedup: Annotated[float, Field(ge=1, le=2)]
+    """Of saturated multiplications whose weights are two of four, over dense ones."""
     cpu_memory_gb: Annotated[float, Field(gt=0)]
     """Memory of a CPU socket that is not part of an instance."""
     ram_share_accelerated: Share

@@ -7,9 +7,10 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from cpi_model.formulas import (
+    adaptive,
     batching,
     collectives,
     energy,
@@ -31,8 +32,7 @@ OBSTACLES: dict[str, int] = {
 
 BLOCK = 16384
 """Configurations evaluated together: small enough for the intermediate arrays to stay in cache."""
-Z_95 = 1.6448536269514722
-"""95th percentile of the standard normal distribution."""
+P_95 = 0.95
 ACTIVATION_BYTES = 2.0
 """Activations cross links in 16 bits."""
 
@@ -64,6 +64,7 @@ class Estimate:
     step_cache: Numeric  # s, attention over the cache
     step_network: Numeric  # s, collectives
     step_overhead: Numeric  # s, launches and scheduling
+    step_draft: Numeric  # s, proposing tokens
     # memory of one device
     weight_memory: Numeric  # B
     cache_memory: Numeric  # B, at `running` requests
@@ -118,6 +119,7 @@ class Performance:
     step_cache: Numeric
     step_network: Numeric
     step_overhead: Numeric
+    step_draft: Numeric
     weight_memory: Numeric
     cache_memory: Numeric
     workspace_memory: Numeric
@@ -218,9 +220,9 @@ def _language_model(x: Inputs) -> Performance:
     decoded = np.maximum(x.output_tokens - 1.0, 0.0)
 
     # Memory of one device: weights, workspace, and the cache of as many requests as fit.
-    weight_memory = (x.dense_bytes + x.embedding_bytes) / (x.tensor_parallel * stages) + (
-        x.expert_bytes / (shards * stages)
-    )
+    weight_memory = (x.dense_bytes + x.embedding_bytes + x.draft_bytes) / (
+        x.tensor_parallel * stages
+    ) + x.expert_bytes / (shards * stages)
     usable = x.memory_capacity * x.memory_share
     free = usable - weight_memory - x.workspace_bytes
     cache_ways = stages * np.minimum(x.tensor_parallel, x.kv_heads)
@@ -228,40 +230,21 @@ def _language_model(x: Inputs) -> Performance:
     longest = x.input_tokens + x.output_tokens
     reserved = x.input_tokens + x.output_reserve * x.output_tokens
     state = x.state_elements * ACTIVATION_BYTES / (stages * x.tensor_parallel)
-    held_cache = _cache_bytes(x, reserved, element) + state
+    drafted = x.draft_kv_elements * ACTIVATION_BYTES / cache_ways
+    held_cache = _cache_bytes(x, reserved, element) + state + reserved * drafted
     max_concurrency = np.where(
-        free >= _cache_bytes(x, longest, element) + state,
+        free >= _cache_bytes(x, longest, element) + state + longest * drafted,
         batching.sequences_that_fit(free, held_cache, copies),
         0.0,
     )
     running = np.maximum(np.minimum(x.concurrency, max_concurrency), 1.0)
 
-    # Tokens that one micro-batch carries: on one copy of the attention layers, and on all.
-    tokens = np.maximum(running / (copies * stages), 1.0)
-    all_tokens = np.maximum(running / stages, 1.0)
-
-    # One decode step, through all layers (the stages of a pipeline one after another).
-    context = batching.mean_context(x.input_tokens, x.output_tokens)
-    read = _cache_bytes(x, context, element) * stages + 2.0 * state * stages
-    step = _pass(x, tokens, all_tokens, shards)
-    pairs = transformer.context_read(context, x.window_tokens)
-    cache_read = tokens * read / x.memory_bandwidth
-    cache_flops = tokens * (context * x.decode_flops_per_pair + pairs * x.window_flops_per_pair)
-    cache_compute = cache_flops / (x.tensor_parallel * x.attention_peak_flops)
-    cache_time = roofline.p_norm(
-        cache_read / x.cache_efficiency, cache_compute / x.decode_attention_efficiency, x.exponent
-    )
-    overhead = x.layers * x.layer_overhead + x.step_overhead
-    sequences = x.sequence_overhead * running / copies
-    fixed, moving = x.fixed_factor, x.sequence_factor
-    decode_step = fixed * (step.linear + step.network + overhead) + moving * (
-        cache_time + sequences
-    )
-    # Whatever was fitted, the datasheet is the limit.
-    floor = np.maximum(step.least_compute + cache_compute, step.least_read + cache_read)
-    slower = np.maximum(floor / decode_step, 1.0)
-    decode_step = decode_step * slower
-    fixed, moving = fixed * slower, moving * slower
+    step = _decode_step(x, running, shards)
+    decode_step = step.time
+    fixed, moving = x.fixed_factor * step.slower, x.sequence_factor * step.slower
+    # A step in which drafts are checked yields several tokens of each request.
+    yielded = adaptive.tokens_per_step(x.draft_tokens, x.acceptance)
+    token_time = decode_step / yielded
 
     # Reading prompts. Copies read one each at the same time; where answers are so short that
     # several requests start with every step, their prompts go through the layers together.
@@ -270,29 +253,34 @@ def _language_model(x: Inputs) -> Performance:
     together = np.maximum(beside / outputs, 1.0)
     length = np.maximum(new_tokens, 1.0) * together
     prompt = _pass(x, length, np.maximum(new_tokens * copies, 1.0) * together, shards)
+    overhead = x.layers * x.layer_overhead + x.step_overhead
     attention = (
         transformer.causal_pairs(new_tokens, cached_tokens) * x.prefill_flops_per_pair
         + transformer.windowed_pairs(new_tokens, cached_tokens, x.window_tokens)
         * x.window_flops_per_pair
     ) / (x.tensor_parallel * x.attention_peak_flops)
+    # A draft reads the prompt as well.
+    drafting = transformer.linear_flops(x.draft_params, length) / (
+        x.tensor_parallel * x.attention_peak_flops
+    )
     whole = np.maximum(
         x.prompt_factor * (
-            prompt.linear + prompt.network + overhead
+            prompt.linear + prompt.network + overhead + drafting / x.compute_efficiency
             + together * attention / x.attention_efficiency
         ),
-        prompt.least_compute + together * attention,
+        prompt.least_compute + drafting + together * attention,
     )  # fmt: skip
     # Each waits for the whole pass, and the replica is occupied with it once.
     occupied = whole / (stages * together)
 
     # Everything together.
     tpot = batching.time_per_output_token(
-        decode_step, occupied, beside, outputs, x.prefill_interference
+        token_time, occupied, beside, outputs, x.prefill_interference
     )
     ttft = batching.time_to_first_token(
         whole, occupied + x.host_time, decode_step, beside,
         x.ttft_prefill,
-        x.ttft_burst + x.ttft_queue * batching.prompt_share(occupied, decode_step, beside, decoded),
+        x.ttft_burst + x.ttft_queue * batching.prompt_share(occupied, token_time, beside, decoded),
         x.ttft_step,
     ) + x.ttft_start  # fmt: skip
     # Whatever was fitted or corrected, no answer begins before its prompt can have been read.
@@ -329,17 +317,114 @@ def _language_model(x: Inputs) -> Performance:
         decode_step_time=decode_step,
         step_compute=fixed * np.maximum(step.linear - step.weights, 0.0),
         step_weights=fixed * np.minimum(step.weights, step.linear),
-        step_cache=moving * cache_time,
+        step_cache=moving * step.cache,
         step_network=fixed * step.network,
-        step_overhead=fixed * overhead + moving * sequences,
+        step_overhead=fixed * step.overhead + moving * step.sequences,
+        step_draft=fixed * step.draft,
         weight_memory=weight_memory,
         cache_memory=running / copies * held_cache,
         workspace_memory=x.workspace_bytes,
         usable_memory=usable,
         input_work=occupied / copies - over_cached,
         cached_work=cached_work,
-        output_work=outputs * decode_step / running,
+        output_work=outputs * token_time / running,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One decode step of a replica, before what was measured for the pairing. [s]"""
+
+    linear: Numeric
+    weights: Numeric
+    network: Numeric
+    cache: Numeric
+    overhead: Numeric
+    sequences: Numeric
+    draft: Numeric
+    time: Numeric  # with the factors of the pairing, and never below the datasheet's limit
+    slower: Numeric  # how much that limit adds to every part
+
+
+def _decode_step(x: Inputs, running: Numeric, shards: Numeric) -> _Step:
+    """Every running request gets its next token, or checks those that a draft proposes.
+
+    Through all layers, the stages of a pipeline one after another.
+    """
+    stages, copies = x.pipeline_parallel, x.data_parallel
+    sequences = np.maximum(running / (copies * stages), 1.0)
+    checked = 1.0 + x.draft_tokens
+    # Tokens that one micro-batch carries: on one copy of the attention layers, and on all.
+    tokens = sequences * checked
+    all_tokens = np.maximum(running / stages, 1.0) * checked
+    context = batching.mean_context(x.input_tokens, x.output_tokens)
+    element = x.kv_bytes_per_element / np.minimum(x.tensor_parallel, x.kv_heads)
+    state = x.state_elements * ACTIVATION_BYTES / x.tensor_parallel
+    read = _cache_bytes(x, context, element) + 2.0 * state
+    overhead = x.layers * x.layer_overhead
+    step = _pass(x, tokens, all_tokens, shards)
+    stayed: Numeric = 1.0
+    if np.any(x.exit_share):
+        # Behind the exit, the layers are run for the tokens that stay, if any does.
+        before, behind = x.exit_depth, 1.0 - x.exit_depth
+        chance, left = adaptive.staying(tokens, x.exit_share)
+        deep = _pass(x, left, np.maximum(all_tokens * (1.0 - x.exit_share), left), shards)
+        step = _Pass(*(
+            before * getattr(step, part.name) + behind * chance * getattr(deep, part.name)
+            for part in fields(_Pass)
+        ))  # fmt: skip
+        stayed = before + behind * (1.0 - x.exit_share)
+        overhead = overhead * (before + behind * chance)
+    overhead = overhead + x.step_overhead
+    pairs = transformer.context_read(context, x.window_tokens)
+    cache_read = stayed * sequences * read / x.memory_bandwidth
+    cache_flops = (
+        stayed * tokens * (context * x.decode_flops_per_pair + pairs * x.window_flops_per_pair)
+    )
+    cache_compute = cache_flops / (x.tensor_parallel * x.attention_peak_flops)
+    cache = roofline.p_norm(
+        cache_read / x.cache_efficiency, cache_compute / x.decode_attention_efficiency, x.exponent
+    )
+    scheduling = x.sequence_overhead * running / copies
+    draft: Numeric = 0.0
+    least_draft: Numeric = 0.0
+    if np.any(x.draft_tokens):
+        draft, least_draft = _draft(x, sequences, context)
+    time = x.fixed_factor * (step.linear + step.network + overhead + draft) + (
+        x.sequence_factor * (cache + scheduling)
+    )
+    # Whatever was fitted, the datasheet is the limit.
+    floor = least_draft + np.maximum(
+        step.least_compute + cache_compute, step.least_read + cache_read
+    )
+    slower = np.maximum(floor / time, 1.0)
+    return _Step(
+        linear=step.linear, weights=step.weights, network=step.network, cache=cache,
+        overhead=overhead, sequences=scheduling, draft=draft, time=time * slower, slower=slower,
+    )  # fmt: skip
+
+
+def _draft(x: Inputs, sequences: Numeric, context: Numeric) -> tuple[Numeric, Numeric]:
+    """Time to propose tokens one after another, and the least that the datasheet allows. [s]
+
+    A dense model in 16 bits on the same devices, split as the model is; its layers are launched as
+    the model's are, and scheduling is done once for all.
+    """
+    ways = x.tensor_parallel
+    compute = transformer.linear_flops(x.draft_params, sequences) / (ways * x.attention_peak_flops)
+    weights = x.draft_bytes / (ways * x.memory_bandwidth)
+    cached = sequences * context * x.draft_kv_elements * ACTIVATION_BYTES
+    read = cached / (np.minimum(ways, x.kv_heads) * x.memory_bandwidth)
+    pairs = sequences * context * x.draft_flops_per_pair / (ways * x.attention_peak_flops)
+    linear = roofline.p_norm(
+        compute * (1.0 + x.half_tokens / sequences) / x.compute_efficiency,
+        weights / x.memory_efficiency, x.exponent,
+    )  # fmt: skip
+    attention = roofline.p_norm(
+        read / x.cache_efficiency, pairs / x.decode_attention_efficiency, x.exponent
+    )
+    each = linear + attention + x.draft_layers * x.layer_overhead
+    return x.draft_tokens * each, x.draft_tokens * np.maximum(compute + pairs, weights + read)
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,18 +514,23 @@ def _sample_model(x: Inputs) -> Performance:
     running = np.maximum(np.minimum(x.concurrency, max_concurrency), 1.0)
     samples = running * x.items_per_request
 
+    # Behind an early exit, the layers are run for the samples that stay, if any does.
+    chance, _ = adaptive.staying(samples, x.exit_share)
+    behind = 1.0 - x.exit_depth
+    passes = x.sample_passes * (x.exit_depth + behind * chance)
+    done = samples * (x.exit_depth + behind * (1.0 - x.exit_share))
     # Small batches leave most of a wide chip idle: half the speed is reached at half_flops a pass.
-    work = samples * x.sample_flops + x.half_flops * x.sample_passes
+    work = done * x.sample_flops + x.half_flops * passes
     compute = work / (x.peak_flops * x.compute_efficiency)
-    traffic = x.sample_passes * x.sample_weight_bytes + samples * x.sample_activation_bytes
+    traffic = passes * x.sample_weight_bytes + done * x.sample_activation_bytes
     memory = traffic / (x.memory_bandwidth * x.memory_efficiency)
     linear = roofline.p_norm(compute, memory, x.exponent)
     gather = samples * x.sample_gather_bytes / (x.memory_bandwidth * x.gather_efficiency)
-    overhead = x.step_overhead + x.sample_passes * x.layer_overhead
+    overhead = x.step_overhead + passes * x.layer_overhead
     fixed, moving = x.fixed_factor, x.sequence_factor
     batch_time = moving * (linear + gather) + fixed * overhead
     # Whatever was fitted, the datasheet is the limit.
-    floor = np.maximum(samples * x.sample_flops / x.peak_flops, traffic / x.memory_bandwidth)
+    floor = np.maximum(done * x.sample_flops / x.peak_flops, traffic / x.memory_bandwidth)
     slower = np.maximum(floor / batch_time, 1.0)
     batch_time = batch_time * slower
     fixed, moving = fixed * slower, moving * slower
@@ -471,6 +561,7 @@ def _sample_model(x: Inputs) -> Performance:
         step_cache=moving * gather,
         step_network=nothing,
         step_overhead=fixed * overhead,
+        step_draft=nothing,
         weight_memory=weight_memory,
         cache_memory=nothing,
         workspace_memory=running * per_request,
@@ -485,20 +576,23 @@ def _evaluate(x: Inputs) -> Estimate:
     """Load, capacity and money around the speed of one replica."""
     speed = _performance(x)
     capacity = speed.throughput
+    # What a cache of answers lets through.
+    let_through = 1.0 - x.answer_hit_share
+    load = x.requests_per_s * let_through
 
     # Replicas: whole ones for the peak, or as many as the traffic needs from hour to hour.
-    peak_load = x.requests_per_s * x.peak_to_mean
+    peak_load = load * x.peak_to_mean
     floor = x.min_replicas * x.live_versions
     needed = pricing.replicas_for_load(peak_load, capacity, x.target_utilisation)
     at_peak = np.maximum(np.maximum(needed, floor), x.live_versions) + x.spare_replicas
-    following = x.requests_per_s / (capacity * x.target_utilisation)
+    following = load / (capacity * x.target_utilisation)
     following = np.maximum(following * (1.0 + x.scaling_lag_share), floor) + x.spare_replicas
     fixed = np.greater(x.fixed_replicas, 0.0)
     peak_replicas = np.where(fixed, x.fixed_replicas, at_peak)
     replicas = np.where(
         np.equal(x.replicas_follow, 1.0), np.minimum(following, at_peak), peak_replicas
     )
-    utilisation = x.requests_per_s / (replicas * capacity)
+    utilisation = load / (replicas * capacity)
     overloaded = fixed & (peak_load > x.fixed_replicas * capacity)
     obstacles = speed.obstacles + np.where(overloaded, OBSTACLES["load_above_capacity"], 0.0)
     too_few = fixed & np.less(x.fixed_replicas, x.live_versions)
@@ -516,9 +610,9 @@ def _evaluate(x: Inputs) -> Estimate:
     rent = instances * x.instance_price
     agents = rent * x.agent_share
     memory_rate = (rent - agents) * x.memory_price_share
-    compute_rate = rent - agents - memory_rate
+    compute_rate = rent - agents - memory_rate + x.training_price
     weights = speed.weight_memory * x.devices_per_replica
-    stored = x.dense_bytes + x.expert_bytes + x.embedding_bytes
+    stored = (x.dense_bytes + x.expert_bytes + x.embedding_bytes) * x.stored_share + x.draft_bytes
     moved = x.request_bytes + x.response_bytes
     network_each = (
         x.response_bytes * x.egress_share * x.egress_price
@@ -539,6 +633,7 @@ def _evaluate(x: Inputs) -> Estimate:
         + x.control_plane_price
         + instances * x.monitoring_price
         + x.on_call_price
+        + x.requests_per_s * x.lookup_price
     )
 
     # Per successful inference.
@@ -551,12 +646,14 @@ def _evaluate(x: Inputs) -> Estimate:
     cost = compute_cost + memory_cost + storage_cost + network_cost + orchestration_cost
 
     # One more request on a replica that is full.
-    full = capacity * x.success_share
+    full = capacity * x.success_share / let_through
     rent_each = x.instance_price * x.devices_per_replica / (x.devices_per_instance * full)
     agents_each = rent_each * x.agent_share
     marginal_memory = (rent_each - agents_each) * x.memory_price_share
     marginal_compute = rent_each - agents_each - marginal_memory
-    marginal_orchestration = agents_each + rent_each * x.platform_share
+    marginal_orchestration = (
+        agents_each + rent_each * x.platform_share + x.lookup_price / x.success_share
+    )
     marginal_network = network_each / x.success_share
     marginal_storage = log_each / x.success_share
     marginal = (
@@ -564,12 +661,21 @@ def _evaluate(x: Inputs) -> Estimate:
         + marginal_orchestration
     )  # fmt: skip
 
-    # Requests that meet the limits, from the spread of measured times.
+    # Requests that meet the limits, from the spread of measured times; a cache answers at once.
     tokens = np.equal(x.is_llm, 1.0)
-    in_time = _share_below(speed.latency_mean, speed.latency_log_sd, x.slo_latency)
-    first = _share_below(speed.ttft, x.ttft_log_sd, x.slo_ttft)
+    lookup = np.where(np.greater(x.answer_hit_share, 0.0), x.lookup_time, 0.0)
+    in_time = _share_below(speed.latency_mean + lookup, speed.latency_log_sd, x.slo_latency)
+    first = _share_below(speed.ttft + lookup, x.ttft_log_sd, x.slo_ttft)
     pace = _share_below(speed.tpot, speed.latency_log_sd, x.slo_tpot)
     good = np.where(tokens, np.minimum(np.minimum(first, pace), in_time), in_time)
+    at_once = np.where(tokens, np.minimum(x.slo_ttft, x.slo_latency), x.slo_latency) >= lookup
+    good = let_through * good + x.answer_hit_share * at_once
+    # Hits are the quickest, so a quantile of all is a higher one of the rest, or the lookup.
+    rank = (P_95 - x.answer_hit_share) / let_through
+    beyond = batching.log_normal_quantile(
+        speed.latency_mean, speed.latency_log_sd, ndtri(np.maximum(rank, np.finfo(float).tiny))
+    )
+    latency_p95 = lookup + np.where(rank > 0.0, beyond, 0.0)
 
     power = energy.device_power(np.minimum(utilisation, 1.0), x.idle_power, x.peak_power, 1.0)
     devices = replicas * x.devices_per_replica * (1.0 + x.nonproduction_share)
@@ -591,11 +697,10 @@ def _evaluate(x: Inputs) -> Estimate:
         obstacles=obstacles,
         throughput=capacity + blank,
         output_tokens_per_s=speed.output_tokens_per_s + blank,
-        ttft=speed.ttft + blank,
+        ttft=lookup + let_through * speed.ttft + blank,
         tpot=speed.tpot + blank,
-        latency_mean=speed.latency_mean + blank,
-        latency_p95=batching.log_normal_quantile(speed.latency_mean, speed.latency_log_sd, Z_95)
-        + blank,
+        latency_mean=lookup + let_through * speed.latency_mean + blank,
+        latency_p95=latency_p95 + blank,
         running=speed.running + blank,
         max_concurrency=speed.max_concurrency,
         prefill_time=speed.prefill_time + blank,
@@ -605,6 +710,7 @@ def _evaluate(x: Inputs) -> Estimate:
         step_cache=speed.step_cache + blank,
         step_network=speed.step_network + blank,
         step_overhead=speed.step_overhead + blank,
+        step_draft=speed.step_draft + blank,
         weight_memory=speed.weight_memory,
         cache_memory=speed.cache_memory,
         workspace_memory=speed.workspace_memory,

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
 from cpi_model.catalog import Catalog, Offer, offers, price_on
 from cpi_model.coefficients import Coefficients, coefficients
-from cpi_model.formulas import pricing, quantization, transformer
+from cpi_model.formulas import distillation, pricing, pruning, quantization, transformer
 from cpi_model.scenario import Scenario
 from cpi_model.schema import (
     Accelerator,
@@ -38,6 +38,7 @@ from cpi_model.units import (
     KILOWATT_HOUR,
     MB,
     MICROSECOND,
+    MILLION,
     MILLISECOND,
     MONTH,
     TFLOPS,
@@ -101,6 +102,12 @@ class Choice:
     devices_per_replica: float
     notes: tuple[str, ...]
     """Decisions that a reader should know: fallbacks, assumed dates, other regions."""
+    teacher: Model | None = None
+    """What the served model was trained to imitate; None where it is what the scenario names."""
+    draft: Model | None = None
+    """Small model that proposes tokens; None without one, and for drafts that are no model."""
+    skips_zeros: bool = False
+    """Whether engine and chip leave out the weights that are zero."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +170,24 @@ class Inputs:
     sample_gather_bytes: Numeric  # B per sample at random addresses
     batch_wait: Numeric  # s, longest wait for a batch to fill
 
+    # less work for a token or a request; zeros where there is none of it
+    draft_tokens: Numeric  # 1, tokens proposed before each step
+    acceptance: Numeric  # 1, share of them that is accepted
+    draft_layers: Numeric  # 1
+    draft_params: Numeric  # 1, multiplied for each proposed token
+    draft_bytes: Numeric  # B read for each proposed token, and held
+    draft_kv_elements: Numeric  # 1, cached per token
+    draft_flops_per_pair: Numeric  # FLOP per query-key pair
+    exit_share: Numeric  # 1, share of tokens or samples that skip the layers behind the exit
+    exit_depth: Numeric  # 1, share of the layers before it
+    answer_hit_share: Numeric  # 1, share of requests answered from a cache
+    lookup_time: Numeric  # s per request
+    lookup_price: Numeric  # USD per request
+    # cost of the training of a student, spread over its use
+    training_price: Numeric  # USD/s
+
     # storage of numbers
+    stored_share: Numeric  # 1, bytes in storage over bytes in memory
     dense_bytes: Numeric  # B, all dense parameters as stored
     expert_bytes: Numeric  # B, all routed experts as stored
     embedding_bytes: Numeric  # B
@@ -575,7 +599,13 @@ def choose(scenario: Scenario, catalog: Catalog) -> Choice:
         ("scheme", scenario.scheme, catalog.schemes),
         ("engine", scenario.engine, catalog.engines),
     ]
-    what = {"accelerator": "hardware", "scheme": "precision"}
+    for field in ("student", "draft_model"):
+        if getattr(scenario, field) not in ALTERNATIVES[field]:
+            named.append((field, getattr(scenario, field), catalog.models))
+    what = {
+        "accelerator": "hardware", "scheme": "precision", "student": "model",
+        "draft_model": "model",
+    }  # fmt: skip
     unknown = [
         _unknown(field, value, known, what.get(field, field))
         for field, value, known in named
@@ -583,9 +613,13 @@ def choose(scenario: Scenario, catalog: Catalog) -> Choice:
     ]
     if unknown:
         raise ImpossibleChoice(tuple(unknown))
-    model, accelerator = catalog.models[scenario.model], catalog.accelerators[scenario.accelerator]
+    named_model = catalog.models[scenario.model]
+    accelerator = catalog.accelerators[scenario.accelerator]
     scheme, engine = catalog.schemes[scenario.scheme], catalog.engines[scenario.engine]
-    problems = _chip_problems(accelerator, scheme)
+    model = _served(scenario, named_model, catalog)
+    draft = catalog.models.get(scenario.draft_model) if model.transformer else None
+    problems = _smaller_model_problems(scenario, named_model, model, draft)
+    problems += _chip_problems(accelerator, scheme)
     problems += _engine_problems(model, accelerator, scheme, engine, catalog)
     if accelerator.kind != "cpu":  # where parallelism over devices plays no part
         problems += _parallel_problems(scenario, model)
@@ -616,10 +650,142 @@ def choose(scenario: Scenario, catalog: Catalog) -> Choice:
         )
     elif devices == 1 and _asked_devices(scenario) > 1:
         notes.append("Parallelism over devices plays no part for this model and hardware.")
+    lack = sparsity_lack(scenario.sparsity, engine, accelerator)
+    if lack:
+        notes.append(f"{lack}: zero weights save storage, but neither memory nor time.")
     return Choice(
         model=model, accelerator=accelerator, scheme=scheme, engine=engine, instance=instance,
         price=price, arithmetic=arithmetic, devices_per_replica=devices, notes=tuple(notes),
+        teacher=None if scenario.student == "none" else named_model, draft=draft,
+        skips_zeros=scenario.sparsity != "none" and not lack,
     )  # fmt: skip
+
+
+def sparsity_lack(sparsity: str, engine: Engine, accelerator: Accelerator) -> str:
+    """Why zero weights are multiplied like all others; empty where they are not, or are none."""
+    if sparsity == "none":
+        return ""
+    if sparsity not in engine.sparsity:
+        return f"{engine.name} does not skip such zeros"
+    if sparsity == "two_of_four" and not accelerator.sparse_2_4:
+        return f"{accelerator.name} does not skip two of four"
+    if sparsity == "unstructured" and accelerator.kind != "cpu":
+        return f"{accelerator.name} does not skip zeros anywhere"
+    return ""
+
+
+ALTERNATIVES: dict[str, tuple[str, ...]] = {
+    "student": ("none", "ratio"),
+    "draft_model": ("none", "ngram", "head"),
+    "cascade_model": ("none",),
+    "compared_engine": ("same",),
+}
+"""What fields that name something of the catalog may be instead."""
+NARROWEST = 64
+"""Widths are multiples of it, so that multiplications stay efficient."""
+
+
+def _served(scenario: Scenario, named: Model, catalog: Catalog) -> Model:
+    """The model that answers: the one that is named, or its student, after pruning."""
+    model, depth, width = named, scenario.kept_depth, scenario.kept_width
+    if scenario.student == "ratio":
+        # Parameters grow with depth times width.
+        each = math.sqrt(scenario.student_ratio)
+        depth, width = depth * each, width * each
+    elif scenario.student != "none":
+        model = catalog.models[scenario.student]
+    return model if depth == width == 1.0 else shrunk(model, depth, width)
+
+
+def shrunk(model: Model, depth: float, width: float) -> Model:
+    """A model with a share of its layers, and of the heads and widths inside of them.
+
+    The residual stream keeps its width. What was measured for the model counts for the smaller
+    one as well.
+    """
+    shape, sample = model.transformer, model.sample
+    if shape is None:
+        assert sample is not None
+        share = depth * width
+        step = sample.step_params_b
+        sample = sample.model_copy(
+            update={
+                "gflop": sample.gflop * share,
+                "attention_gflop": sample.attention_gflop * share,
+                "activation_mb": sample.activation_mb * share,
+                "step_params_b": None if step is None else step * share,
+            }
+        )
+        left = model.model_copy(update={"sample": sample, "params_b": model.params_b * share})
+    else:
+        left = model.model_copy(update={"transformer": _shrunk_layers(shape, depth, width)})
+        scale = parameters(left.model_copy(update={"params_from": "architecture"})).total
+        scale /= parameters(model.model_copy(update={"params_from": "architecture"})).total
+        active = model.active_params_b
+        left = left.model_copy(
+            update={
+                "params_b": model.params_b * scale,
+                "active_params_b": None if active is None else active * scale,
+            }
+        )
+    name = f"{model.name}, {left.params_b / model.params_b:.0%} of it"
+    return left.model_copy(update={"name": name})
+
+
+def _shrunk_layers(shape: Transformer, depth: float, width: float) -> Transformer:
+    def layers(count: int) -> int:
+        return max(1, round(count * depth)) if count else 0
+
+    def wide(size: int) -> int:
+        return max(NARROWEST, round(size * width / NARROWEST) * NARROWEST) if size else 0
+
+    a = shape.attention
+    groups = a.heads // a.kv_heads
+    kv_heads = max(1, round(a.kv_heads * width))
+    attention = a.model_copy(
+        update={
+            "layers": layers(a.layers), "window_layers": layers(a.window_layers),
+            "linear_layers": layers(a.linear_layers), "kv_heads": kv_heads,
+            "heads": kv_heads * groups,
+            "window_kv_heads": max(1, round(a.window_kv_heads * width)) if a.window_kv_heads else 0,
+        }
+    )  # fmt: skip
+    return shape.model_copy(
+        update={
+            "attention": attention,
+            "dense_layers": layers(shape.dense_layers),
+            "dense_intermediate": wide(shape.dense_intermediate),
+            "moe_layers": layers(shape.moe_layers),
+            "expert_intermediate": wide(shape.expert_intermediate),
+            "shared_intermediate": wide(shape.shared_intermediate),
+        }
+    )
+
+
+def _smaller_model_problems(
+    scenario: Scenario, named: Model, served: Model, draft: Model | None
+) -> list[Problem]:
+    """A student of another kind, or a draft that cannot write for the model."""
+    problems = []
+    if served.model_class != named.model_class:
+        problems.append(Problem(
+            f"{served.name} cannot stand in for {named.name}: one is of class "
+            f"{served.model_class}, the other {named.model_class}.", "student",
+            {"student": "ratio"}, "use a student of the same design",
+        ))  # fmt: skip
+    if draft is None:
+        return problems
+    if draft.transformer is None or draft.transformer.experts:
+        problems.append(Problem(
+            f"{draft.name} cannot propose tokens: a draft is a dense language model.",
+            "draft_model", {"draft_model": "head"}, "use one more layer of the model as draft",
+        ))  # fmt: skip
+    elif parameters(draft).active >= parameters(served).active:
+        problems.append(Problem(
+            f"{draft.name} is no draft for {served.name}: it is not smaller.", "draft_model",
+            {"draft_model": "head"}, "use one more layer of the model as draft",
+        ))  # fmt: skip
+    return problems
 
 
 @dataclass(frozen=True)
@@ -630,9 +796,19 @@ class _Stored:
     experts: float
     embedding: float
 
+    @property
+    def whole(self) -> float:
+        """All parts together."""
+        return self.dense + self.experts + self.embedding
 
-def _stored(model: Model, scheme: Scheme, counts: Parameters) -> _Stored:
-    """Bytes of the parts of a model: quantised share at the scheme's bits, the rest at 16."""
+
+def _stored(
+    model: Model, scheme: Scheme, counts: Parameters, fewer: Callable[[float], float] | None = None
+) -> _Stored:
+    """Bytes of the parts of a model: quantised share at the scheme's bits, the rest at 16.
+
+    `fewer` is what leaving out zeros makes of the bytes of a weight in a multiplied layer.
+    """
     packed = float(
         quantization.stored_bytes_per_weight(
             scheme.weight_bits, float(scheme.group_size), scheme.scale_bits, scheme.zero_point_bits
@@ -642,12 +818,24 @@ def _stored(model: Model, scheme: Scheme, counts: Parameters) -> _Stored:
     share, shape = scheme.quantised_share, model.transformer
     head = float(shape.vocabulary * shape.hidden) if shape else 0.0
     dense_share = 0.0 if scheme.experts_only else share
+    each = (packed, plain) if fewer is None else (fewer(packed), fewer(plain))
     return _Stored(
-        dense=float(quantization.weight_bytes(counts.dense - head, dense_share, packed, plain))
+        dense=float(quantization.weight_bytes(counts.dense - head, dense_share, *each))
         + head * plain,
-        experts=float(quantization.weight_bytes(counts.experts, share, packed, plain)),
+        experts=float(quantization.weight_bytes(counts.experts, share, *each)),
         embedding=counts.embedding * plain,
     )
+
+
+def _without_zeros(scenario: Scenario) -> Callable[[float], float] | None:
+    """Bytes of a weight when zeros are left out; None where none are zero."""
+    if scenario.sparsity == "two_of_four":
+        return lambda size: float(pruning.two_of_four_bytes_per_weight(size))
+    if scenario.sparsity == "unstructured":
+        zeros = scenario.zero_share
+        # Where a bitmap costs more than it saves, the zeros are stored.
+        return lambda size: min(size, float(pruning.bitmap_bytes_per_weight(size, zeros)))
+    return None
 
 
 def resolve(scenario: Scenario, catalog: Catalog, fitted: Coefficients | None = None) -> Inputs:
@@ -666,13 +854,12 @@ def numbers(scenario: Scenario, choice: Choice, fitted: Coefficients) -> Inputs:
     return Inputs(
         **_workload(scenario, choice.model),
         **_language_model(choice.model),
-        **_sample_model(
-            scenario, choice.model, choice.scheme, fitted.assumptions.resident_activation_share
-        ),
+        **_sample_model(scenario, choice, fitted.assumptions.resident_activation_share),
+        **_less_work(scenario, choice),
         **_storage(scenario, choice),
-        **_device(choice, fitted),
+        **_device(scenario, choice, fitted),
         **_serving(scenario, choice),
-        **_corrected(_fitted(choice, fitted), scenario),
+        **_corrected(_sparse(_fitted(choice, fitted), scenario, choice, fitted), scenario),
         **_price(scenario, choice, fitted),
         **_capacity(scenario),
         **_overheads(scenario),
@@ -759,9 +946,8 @@ def _language_model(model: Model) -> dict[str, float]:
     }
 
 
-def _sample_model(
-    scenario: Scenario, model: Model, scheme: Scheme, resident_share: float
-) -> dict[str, float]:
+def _sample_model(scenario: Scenario, choice: Choice, resident_share: float) -> dict[str, float]:
+    model, scheme = choice.model, choice.scheme
     sample = model.sample
     wait = {"batch_wait": scenario.batch_wait_ms * MILLISECOND}
     if sample is None:
@@ -776,7 +962,7 @@ def _sample_model(
     length = scenario.input_tokens / sample.reference_tokens if sample.reference_tokens else 1.0
     step_params = sample.step_params_b if sample.step_params_b is not None else model.params_b
     counts = parameters(model)
-    stored = _stored(model, scheme, counts)
+    stored = _in_memory(scenario, choice)
     # Denoising and decoding repeat the passes; pixels, seconds and rows grow the batch instead.
     passes = sample.sequential_steps * (scale if sample.sequential_steps > 1 else 1.0)
     return {
@@ -790,9 +976,98 @@ def _sample_model(
     } | wait  # fmt: skip
 
 
+NO_DRAFT = {
+    "draft_tokens": 0.0, "acceptance": 0.0, "draft_layers": 0.0, "draft_params": 0.0,
+    "draft_bytes": 0.0, "draft_kv_elements": 0.0, "draft_flops_per_pair": 0.0,
+}  # fmt: skip
+
+
+def _less_work(scenario: Scenario, choice: Choice) -> dict[str, float]:
+    """Drafts, early exits, answers from a cache; what a student's training costs comes later."""
+    return _draft(scenario, choice) | {
+        "exit_share": scenario.exit_share,
+        "exit_depth": scenario.exit_depth,
+        "answer_hit_share": scenario.answer_hit_share,
+        "lookup_time": scenario.lookup_ms * MILLISECOND,
+        "lookup_price": scenario.lookup_usd_per_million / MILLION if scenario.answer_hit_share
+        else 0.0,
+        "training_price": 0.0,
+    }  # fmt: skip
+
+
+def _draft(scenario: Scenario, choice: Choice) -> dict[str, float]:
+    """What proposes tokens, as a dense model of its own."""
+    shape = choice.model.transformer
+    if shape is None or scenario.draft_model == "none":
+        return NO_DRAFT
+    proposed = {
+        "draft_tokens": float(scenario.draft_tokens), "acceptance": scenario.acceptance,
+    }  # fmt: skip
+    if choice.draft is not None:
+        small, numbers = parameters(choice.draft), _language_model(choice.draft)
+        return proposed | {
+            "draft_layers": numbers["layers"],
+            "draft_params": small.active,
+            "draft_bytes": small.total * UNQUANTISED_BYTES,
+            "draft_kv_elements": numbers["kv_elements"] + numbers["window_kv_elements"],
+            "draft_flops_per_pair": numbers["decode_flops_per_pair"]
+            + numbers["window_flops_per_pair"],
+        }
+    if scenario.draft_model == "ngram":
+        return NO_DRAFT | proposed
+    # One more layer of the model, with its output head.
+    counts, layers = parameters(choice.model), float(_layers(shape))
+    own, head = _language_model(choice.model), float(shape.vocabulary * shape.hidden)
+    layer = (counts.active - head) / layers
+    return proposed | {
+        "draft_layers": 1.0,
+        "draft_params": layer + head,
+        "draft_bytes": (layer + head) * UNQUANTISED_BYTES,
+        "draft_kv_elements": (own["kv_elements"] + own["window_kv_elements"]) / layers,
+        "draft_flops_per_pair": own["decode_flops_per_pair"] / layers,
+    }
+
+
+def training_cost(scenario: Scenario, choice: Choice, fitted: Coefficients) -> float:
+    """Cost of training a student, without its data. [USD]"""
+    if choice.teacher is None:
+        return 0.0
+    chip, requests = choice.accelerator, scenario.training_requests * scenario.training_epochs
+    if choice.model.transformer is not None:
+        tokens = requests * (scenario.input_tokens + scenario.output_tokens)
+        flops = distillation.training_flops(parameters(choice.model).active, tokens)
+    else:
+        # The backward pass takes twice the arithmetic of the forward pass.
+        one = _sample_model(scenario, choice, 0.0)["sample_flops"] * scenario.items_per_request
+        flops = 3.0 * one * requests
+    precision = arithmetic_on(chip, "bf16") or choice.arithmetic
+    own = scenario.training_usd_per_device_hour
+    price = own / HOUR if own is not None else _device_price(scenario, choice, fitted)
+    return float(
+        distillation.training_cost(
+            flops, chip.dense_tflops[precision] * TFLOPS * _socket_share(choice),
+            scenario.training_utilisation, price,
+        )
+    )  # fmt: skip
+
+
+def _device_price(scenario: Scenario, choice: Choice, fitted: Coefficients) -> float:
+    """Price of one device of an instance. [USD/s]"""
+    price = _price(scenario, choice, fitted)
+    return price["instance_price"] / price["devices_per_instance"]
+
+
+def _in_memory(scenario: Scenario, choice: Choice) -> _Stored:
+    """Bytes of the parts of a model where they are multiplied."""
+    fewer = _without_zeros(scenario) if choice.skips_zeros else None
+    return _stored(choice.model, choice.scheme, parameters(choice.model), fewer)
+
+
 def _storage(scenario: Scenario, choice: Choice) -> dict[str, float]:
-    stored = _stored(choice.model, choice.scheme, parameters(choice.model))
+    stored, counts = _in_memory(scenario, choice), parameters(choice.model)
+    at_rest = _stored(choice.model, choice.scheme, counts, _without_zeros(scenario))
     return {
+        "stored_share": at_rest.whole / stored.whole,
         "dense_bytes": stored.dense,
         "expert_bytes": stored.experts,
         "embedding_bytes": stored.embedding,
@@ -800,8 +1075,10 @@ def _storage(scenario: Scenario, choice: Choice) -> dict[str, float]:
     }
 
 
-def _device(choice: Choice, fitted: Coefficients) -> dict[str, float]:
+def _device(scenario: Scenario, choice: Choice, fitted: Coefficients) -> dict[str, float]:
     chip, assumed = choice.accelerator, fitted.assumptions
+    # The datasheet's peak with two of four weights left out.
+    skipped = 1.0 / pruning.KEPT_OF_2_4 if _two_of_four(scenario, choice) else 1.0
     # Attention works in 16 bits; a chip without published 16-bit speed uses what it has.
     wide = arithmetic_on(chip, "bf16") or choice.arithmetic
     assert chip.memory_bandwidth_gb_per_s is not None  # choose() has refused it
@@ -818,8 +1095,11 @@ def _device(choice: Choice, fitted: Coefficients) -> dict[str, float]:
     )
     link = chip.link_gb_per_s or assumed.unknown_link_gb_per_s
     return {
-        "peak_flops": chip.dense_tflops[choice.arithmetic] * TFLOPS * share,
-        "expert_peak_flops": chip.dense_tflops[expert_arithmetic(choice)] * TFLOPS * share,
+        "peak_flops": chip.dense_tflops[choice.arithmetic] * TFLOPS * share * skipped,
+        "expert_peak_flops": chip.dense_tflops[expert_arithmetic(choice)]
+        * TFLOPS
+        * share
+        * skipped,
         "attention_peak_flops": chip.dense_tflops[wide] * TFLOPS * share,
         "memory_bandwidth": chip.memory_bandwidth_gb_per_s * GB * share,
         # Chips of memory come in powers of two: a card of 80 GB holds 80 GiB.
@@ -830,6 +1110,21 @@ def _device(choice: Choice, fitted: Coefficients) -> dict[str, float]:
         "peak_power": peak_power,
         "idle_power": idle_power,
     }
+
+
+def _two_of_four(scenario: Scenario, choice: Choice) -> bool:
+    return choice.skips_zeros and scenario.sparsity == "two_of_four"
+
+
+def _sparse(
+    values: dict[str, float], scenario: Scenario, choice: Choice, fitted: Coefficients
+) -> dict[str, float]:
+    """Fitted coefficients of dense multiplications, for sparse ones: less of a higher peak."""
+    if not _two_of_four(scenario, choice):
+        return values
+    share = fitted.assumptions.two_of_four_speedup * pruning.KEPT_OF_2_4
+    names = ("compute_efficiency", "expert_efficiency")
+    return values | {name: values[name] * share for name in names}
 
 
 def _socket_share(choice: Choice) -> float:

@@ -158,6 +158,164 @@ class Scenario(BaseModel):
         "compression", "kv", "bf16", "KV cache precision",
         "How the keys and values of running requests are stored. Language models only.",
     )  # fmt: skip
+    sparsity: Literal["none", "unstructured", "two_of_four"] = _field(
+        "compression", "sp", "none", "Zero weights",
+        "Weights set to zero (pruning). Unstructured: anywhere; saves storage, and memory and "
+        "time only where the engine has sparse kernels. Two of four: in a pattern that some GPUs "
+        "skip.",
+    )  # fmt: skip
+    zero_share: float = _field(
+        "compression", "spz", 0.5, "Share of zero weights",
+        "How many weights are zero. Counts only with unstructured zeros; two of four are half.",
+        unit="share", ge=0, le=0.99, step=0.01,
+        source="Wanda and SparseGPT, at 50 % of Llama 2", as_of="2023-10-06",
+    )  # fmt: skip
+    kept_depth: float = _field(
+        "compression", "pd", 1.0, "Layers kept",
+        "Share of the layers that is left after pruning whole layers.",
+        unit="share", ge=0.1, le=1, step=0.01,
+    )  # fmt: skip
+    kept_width: float = _field(
+        "compression", "pw", 1.0, "Width kept",
+        "Share of the attention heads and of the width between layers that is left after pruning.",
+        unit="share", ge=0.1, le=1, step=0.01,
+    )  # fmt: skip
+    student: Name = _field(
+        "compression", "st", "none", "Student",
+        "A smaller model that is trained on answers of the model above and serves in its place "
+        "(distillation). ratio: one of the same design, smaller.",
+    )  # fmt: skip
+    student_ratio: float = _field(
+        "compression", "str", 0.5, "Size of the student",
+        "Parameters of the student over those of the teacher; layers and width shrink alike. "
+        "Counts only with a student by ratio.",
+        unit="share", ge=0.05, le=1, step=0.05,
+        source="DistilBERT: 66 of 110 million parameters, and half of the layers",
+        as_of="2019-10-02",
+    )  # fmt: skip
+    training_requests: float = _field(
+        "compression", "trn", 1e6, "Training requests",
+        "Requests like those served that the teacher answers once, to make the training data.",
+        unit="requests", ge=1, le=1e12, log=True, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+    training_epochs: float = _field(
+        "compression", "tre", 2.0, "Training passes",
+        "Times that the student is trained on all of the data.",
+        unit="×", ge=0.1, le=100, step=0.5, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+    training_utilisation: float = _field(
+        "compression", "tru", 0.4, "Utilisation in training",
+        "Share of the 16-bit peak that training reaches.",
+        unit="share", ge=0.01, le=1, step=0.01,
+        source="Llama 3 405B: 38 to 43 % of the BF16 peak on up to 16,384 H100", as_of="2024-07-31",
+    )  # fmt: skip
+    training_usd_per_device_hour: float | None = _field(
+        "compression", "trp", None, "Price in training",
+        "Of one device while the student is trained. Empty: as when serving.",
+        unit="USD/h", ge=0.00001, le=10_000,
+    )  # fmt: skip
+    teacher_usd_per_request: float | None = _field(
+        "compression", "trt", None, "Price of the teacher's answers",
+        "For one request of the training data, if they are bought. Empty: our estimate of the "
+        "model above on this hardware.",
+        unit="USD", ge=0, le=1000,
+    )  # fmt: skip
+    training_months: float = _field(
+        "compression", "tra", 12.0, "Months of use",
+        "Time over which the cost of the training is spread.",
+        unit="months", ge=0.1, le=120, step=1, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+    draft_model: Name = _field(
+        "compression", "dm", "none", "Draft",
+        "Speculative decoding: what proposes tokens for the model to check, several in a step. A "
+        "small model, ngram (text found in the prompt) or head (one more layer of the model, as "
+        "EAGLE and MTP).",
+    )  # fmt: skip
+    draft_tokens: int = _field(
+        "compression", "dk", 4, "Draft length",
+        "Tokens proposed before each step; counts only with a draft.",
+        unit="tokens", ge=1, le=32,
+        source="Leviathan et al., table 2: best at 3 to 7", as_of="2023-05-18",
+    )  # fmt: skip
+    acceptance: float = _field(
+        "compression", "da", 0.7, "Accepted tokens",
+        "Share of proposed tokens that the model accepts; counts only with a draft.",
+        unit="share", ge=0, le=1, step=0.01,
+        source="Leviathan et al., table 3: 0.53 to 0.82 with small drafts of T5",
+        as_of="2023-05-18",
+    )  # fmt: skip
+    exit_share: float = _field(
+        "compression", "xs", 0.0, "Early exits",
+        "Share of tokens (of samples, for models without tokens) that are sure enough to skip the "
+        "last layers.",
+        unit="share", ge=0, le=1, step=0.01,
+    )  # fmt: skip
+    exit_depth: float = _field(
+        "compression", "xd", 0.5, "Place of the exit",
+        "Share of the layers before the exit; counts only with early exits.",
+        unit="share", ge=0.05, le=1, step=0.05, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+    cascade_model: Name = _field(
+        "compression", "cm", "none", "First model of a cascade",
+        "A small model that answers every request first, on devices of its own; what it is not "
+        "sure of goes on to the model above.",
+    )  # fmt: skip
+    escalated_share: float = _field(
+        "compression", "ce", 0.3, "Passed on",
+        "Share of requests that go on to the large model; counts only with a cascade.",
+        unit="share", ge=0, le=1, step=0.01, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+    answer_hit_share: float = _field(
+        "compression", "sh", 0.0, "Answers from a cache",
+        "Share of requests that are close enough to an earlier one to get its answer (semantic "
+        "cache).",
+        unit="share", ge=0, le=0.99, step=0.01,
+    )  # fmt: skip
+    lookup_ms: float = _field(
+        "compression", "sl", 20.0, "Time to look up",
+        "To embed a request and search the cache of answers; counts only with such a cache.",
+        unit="ms", ge=0.01, le=60_000, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+    lookup_usd_per_million: float = _field(
+        "compression", "slp", 20.0, "Price to look up",
+        "To embed a million requests and search the cache of answers.",
+        unit="USD", ge=0, le=1_000_000, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+    quality_floor: float = _field(
+        "compression", "qf", 0.99, "Quality that must be kept",
+        "Share of the quality before compression that a choice must retain to be offered.",
+        unit="share", ge=0, le=1, step=0.005,
+        source="MLPerf Inference: closed division asks 99 % of the reference accuracy",
+        as_of="2025-09-09",
+    )  # fmt: skip
+    small_quality: float = _field(
+        "compression", "cq", 0.95, "Quality of what stays small",
+        "Quality of answers that the first model of a cascade keeps, over those of the large one.",
+        unit="share", ge=0, le=1, step=0.005, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+    exit_quality: float = _field(
+        "compression", "xq", 0.99, "Quality of early exits",
+        "Quality of tokens that leave early, over those of all layers.",
+        unit="share", ge=0, le=1, step=0.005, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+    hit_quality: float = _field(
+        "compression", "sq", 0.97, "Quality of cached answers",
+        "Quality of answers taken from the cache, over fresh ones.",
+        unit="share", ge=0, le=1, step=0.005, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+    student_quality: float | None = _field(
+        "compression", "stq", None, "Quality of the student",
+        "Over that of the teacher, if you know it. Empty: what published students retain.",
+        unit="share", ge=0, le=1.2, step=0.005,
+    )  # fmt: skip
+    compared_scheme: Name = _field(
+        "compression", "bq", "bf16", "Precision before",
+        "Compression is compared with the model in this precision.",
+    )  # fmt: skip
+    compared_engine: Name = _field(
+        "compression", "be", "same", "Engine before",
+        "Compression is compared with the model on this engine; same: the one that is chosen.",
+    )  # fmt: skip
 
     # serving
     engine: Name = _field(

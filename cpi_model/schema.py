@@ -431,6 +431,8 @@ class Engine(Sourced):
     gpu_vendors: tuple[str, ...] = ()
     """Vendors whose GPUs it supports, where that is fewer; empty for the same."""
     schemes: tuple[Id, ...] = Field(min_length=1)
+    sparsity: tuple[Literal["unstructured", "two_of_four"], ...] = ()
+    """Patterns of zero weights that its kernels leave out."""
     start_s: NotNegative
     """Time from process start to ready, without loading weights."""
     note: str = ""

@@ -354,7 +354,7 @@ def closed_loop_throughput(running: Numeric, request_time: Numeric) -> Numeric:
     return running / request_time
 
 
-def log_normal_quantile(mean: Numeric, log_sd: Numeric, z: float) -> Numeric:
+def log_normal_quantile(mean: Numeric, log_sd: Numeric, z: Numeric) -> Numeric:
     r"""Quantile of a log-normal time, given its mean.
 
     Parameters
@@ -363,7 +363,7 @@ def log_normal_quantile(mean: Numeric, log_sd: Numeric, z: float) -> Numeric:
         Mean time. [s]
     log_sd : numeric
         Standard deviation of the logarithm of the time. [1]
-    z : float
+    z : numeric
         Quantile of the standard normal distribution: 1.6449 for the 95th percentile. [1]
 
     Returns
