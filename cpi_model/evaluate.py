@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -747,3 +747,86 @@ def _share_below(mean: Numeric, log_sd: Numeric, limit: Numeric) -> Numeric:
     with np.errstate(invalid="ignore"):
         share: Numeric = ndtr(np.log(limit / mean) / log_sd + 0.5 * log_sd)
     return share
+
+
+PER_INFERENCE = tuple(
+    field.name for field in fields(Estimate)
+    if field.name.endswith("_cost") or field.name in (
+        "cost_per_inference", "marginal_cost_per_inference", "energy", "carbon",
+    )
+)  # fmt: skip
+"""Figures of one request that add up over the models that work on it."""
+SHARP = 1e-3
+"""Spread of a time that is always the same: a lookup."""
+
+
+def cascade(
+    first: Estimate, second: Estimate, x: Inputs, small: Inputs, share: Numeric
+) -> Estimate:
+    """Two deployments as one: every request goes to the first, a share of them on to the second.
+
+    Parameters
+    ----------
+    first : Estimate
+        The small model under the whole load, with what the service pays only once.
+    second : Estimate
+        The large model under the load that is passed on.
+    x : Inputs
+        Of the large model.
+    small : Inputs
+        Of the small model, with the cache of answers that stands before it.
+    share : numeric
+        Requests passed on, of those that reach the small model. [1]
+
+    Returns
+    -------
+    estimate : Estimate
+        Costs and replicas are those of both together; throughput, steps and memory of a replica
+        are the large model's.
+
+    Notes
+    -----
+    What is passed on waits for the whole answer of the small model before the large one begins.
+    """
+    answered = small.answer_hit_share
+    lookup = np.where(np.greater(answered, 0.0), small.lookup_time, 0.0)
+    reached = 1.0 - answered
+    passed = share * reached
+    # A request at the small model, without those that a cache answers at once.
+    kept = (first.latency_mean - lookup) / reached
+    begun = (first.ttft - lookup) / reached
+    whole = kept + second.latency_mean
+    feasible = np.logical_and(first.feasible, second.feasible)
+    # Spreads of independent times add in squares.
+    wide = np.hypot(small.latency_log_sd * kept, x.latency_log_sd * second.latency_mean) / whole
+    p95 = adaptive.mixture_quantile(
+        (answered, reached - passed, passed),
+        tuple(np.where(feasible, time, 1.0) for time in (
+            np.maximum(lookup, np.finfo(float).tiny), kept + lookup, whole + lookup,
+        )),
+        (SHARP, small.latency_log_sd, np.where(feasible, wide, 1.0)),
+        P_95,
+    )  # fmt: skip
+    figures: dict[str, Any] = {
+        name: getattr(first, name) + passed * getattr(second, name) for name in PER_INFERENCE
+    }
+    good = first.good_share - passed * (1.0 - second.good_share)
+    instances = first.instances + second.instances
+    busy = first.utilisation * first.instances + second.utilisation * second.instances
+    return replace(
+        second,
+        **figures,
+        feasible=feasible,
+        obstacles=np.maximum(first.obstacles, second.obstacles),
+        ttft=first.ttft + passed * (kept - begun + second.ttft),
+        tpot=(1.0 - share) * first.tpot + share * second.tpot,
+        latency_mean=first.latency_mean + passed * second.latency_mean,
+        latency_p95=np.where(feasible, p95, np.nan),
+        replicas=first.replicas + second.replicas,
+        peak_replicas=first.peak_replicas + second.peak_replicas,
+        instances=instances,
+        utilisation=busy / instances,
+        good_share=good,
+        cost_per_good_inference=pricing.cost_per_inference(figures["cost_per_inference"], good),
+        cost_rate=first.cost_rate + second.cost_rate,
+    )

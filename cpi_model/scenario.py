@@ -263,7 +263,7 @@ class Scenario(BaseModel):
     escalated_share: float = _field(
         "compression", "ce", 0.3, "Passed on",
         "Share of requests that go on to the large model; counts only with a cascade.",
-        unit="share", ge=0, le=1, step=0.01, source=ASSUMED, as_of=ASSUMED_ON,
+        unit="share", ge=0.001, le=1, step=0.01, source=ASSUMED, as_of=ASSUMED_ON,
     )  # fmt: skip
     answer_hit_share: float = _field(
         "compression", "sh", 0.0, "Answers from a cache",

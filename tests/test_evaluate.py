@@ -15,7 +15,7 @@ from cpi_model.evaluate import OBSTACLES, Estimate, evaluate
 from cpi_model.formulas import transformer
 from cpi_model.inputs import Inputs, parameters, resolve
 from cpi_model.scenario import Scenario
-from cpi_model.studies.sweep import stack
+from cpi_model.studies.service import stack
 
 MODELS = {
     "llama-3.1-8b": ("vllm", "h100-sxm", 1),

@@ -18,6 +18,7 @@ from cpi_model.scenario import FIELDS, Scenario
 from cpi_model.studies import explain
 from cpi_model.studies.answer import Answer, answer
 from cpi_model.studies.explain import Fact
+from cpi_model.studies.service import Service
 
 FACTS = catalog()
 TREES = {
@@ -213,7 +214,9 @@ def answer_without_suggestions(scenario: Scenario) -> Answer:
         choice = choose(scenario, FACTS)
     except ImpossibleChoice:
         return Answer(scenario, None, None, None, (), ())
-    return Answer(scenario, choice, numbers(scenario, choice, coefficients()), None, (), ())
+    return Answer(
+        scenario, choice, Service(numbers(scenario, choice, coefficients())), None, (), ()
+    )
 
 
 def test_a_correction_is_a_figure_of_its_own_and_the_fit_stays_what_it_is() -> None:

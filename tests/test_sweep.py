@@ -12,8 +12,9 @@ from cpi_model.catalog import catalog
 from cpi_model.evaluate import Estimate, evaluate
 from cpi_model.inputs import choose, resolve
 from cpi_model.scenario import FIELDS, Scenario
-from cpi_model.studies import sweep
+from cpi_model.studies import service, sweep
 from cpi_model.studies.answer import answer
+from cpi_model.studies.service import stack
 
 FACTS = catalog()
 SERVED = {
@@ -93,7 +94,7 @@ def test_a_direct_field_takes_one_call_however_many_values(
         return call
 
     monkeypatch.setattr(sweep, "choose", counted("choose", choose))
-    monkeypatch.setattr(sweep, "evaluate", counted("evaluate", evaluate))
+    monkeypatch.setattr(service, "evaluate", counted("evaluate", evaluate))
     sweep.over(Scenario(), "concurrency", range(1, 513), FACTS)
     assert calls == {"choose": 1, "evaluate": 1}
     sweep.over(Scenario(), "tensor_parallel", [1, 2, 4, 8], FACTS)
@@ -102,14 +103,14 @@ def test_a_direct_field_takes_one_call_however_many_values(
 
 def test_stacked_inputs_are_their_rows() -> None:
     rows = [resolve(scenario, FACTS) for scenario in SERVED.values()]
-    stacked = sweep.stack(rows)
+    stacked = stack(rows)
     estimate = evaluate(stacked)
     for index, row in enumerate(rows):
         same(estimate, index, evaluate(row))
-    one = sweep.stack([rows[0], rows[0]])
+    one = stack([rows[0], rows[0]])
     assert np.shape(evaluate(one).cost_per_inference) == (2,)
     unknown = replace(rows[0], peak_power=float("nan"))
-    assert np.shape(evaluate(sweep.stack([unknown, unknown])).energy) == (2,)
+    assert np.shape(evaluate(stack([unknown, unknown])).energy) == (2,)
 
 
 def test_values_that_cannot_be_keep_their_place() -> None:

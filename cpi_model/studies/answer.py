@@ -16,11 +16,19 @@ from cpi_model import links
 from cpi_model.catalog import Catalog, nearest, offers
 from cpi_model.coefficients import coefficients
 from cpi_model.evaluate import OBSTACLES, Estimate, evaluate, performance
-from cpi_model.inputs import Choice, ImpossibleChoice, Inputs, choose, engine_serves, numbers
+from cpi_model.inputs import (
+    ALTERNATIVES,
+    Choice,
+    ImpossibleChoice,
+    Inputs,
+    choose,
+    engine_serves,
+    numbers,
+)
 from cpi_model.scenario import Scenario
 from cpi_model.schema import Accelerator, Scheme
-from cpi_model.studies import bands
-from cpi_model.studies.sweep import stack
+from cpi_model.studies import bands, service
+from cpi_model.studies.service import Service, stack
 from cpi_model.units import DAY, GB, HOUR, MILLION, MILLISECOND, MONTH, WATT_HOUR, YEAR
 
 MOST_SUGGESTIONS = 3
@@ -49,13 +57,29 @@ class Answer:
 
     scenario: Scenario
     choice: Choice | None
-    inputs: Inputs | None
+    service: Service | None
+    """The numbers of all that serves it."""
     estimate: Estimate | None
     """None where the scenario names what does not exist or go together."""
     reasons: tuple[str, ...]
     """Why it cannot work, one sentence each; empty where it can."""
     suggestions: tuple[Suggestion, ...]
     """The nearest that works, each tried; at most three."""
+
+    @property
+    def inputs(self) -> Inputs | None:
+        """Numbers of the model that the scenario names."""
+        return None if self.service is None else self.service.model
+
+    @property
+    def parts(self) -> tuple[tuple[Inputs, Estimate], ...]:
+        """Numbers and estimate of each deployment: the named model, the first of a cascade."""
+        if self.service is None or self.estimate is None:
+            return ()
+        if self.service.first is None:
+            return ((self.service.model, self.estimate),)
+        small, large = service.deployments(self.service)
+        return large, small
 
     @property
     def feasible(self) -> bool:
@@ -80,15 +104,15 @@ def answer(scenario: Scenario, catalog: Catalog) -> Answer:
     """Estimate a scenario; where it cannot work, say why and find the nearest that does."""
     try:
         choice = choose(scenario, catalog)
+        whole = service.resolve(scenario, choice, catalog, coefficients())
     except ImpossibleChoice as impossible:
         reasons = tuple(problem.reason for problem in impossible.problems)
         return Answer(scenario, None, None, None, reasons, _nearest(scenario, catalog))
-    inputs = numbers(scenario, choice, coefficients())
-    estimate = evaluate(inputs)
+    estimate = service.estimate(whole)
     if estimate.feasible:
-        return Answer(scenario, choice, inputs, estimate, (), ())
-    reasons = tuple(_reasons(scenario, choice, inputs, estimate))
-    return Answer(scenario, choice, inputs, estimate, reasons, _nearest(scenario, catalog))
+        return Answer(scenario, choice, whole, estimate, (), ())
+    reasons = tuple(_reasons(scenario, choice, whole.model, estimate))
+    return Answer(scenario, choice, whole, estimate, reasons, _nearest(scenario, catalog))
 
 
 def unknown_names(scenario: Scenario, catalog: Catalog) -> list[str]:
@@ -99,6 +123,11 @@ def unknown_names(scenario: Scenario, catalog: Catalog) -> list[str]:
     """
     known: dict[str, Iterable[str]] = {
         "model": catalog.models,
+        "student": (*ALTERNATIVES["student"], *catalog.models),
+        "draft_model": (*ALTERNATIVES["draft_model"], *catalog.models),
+        "cascade_model": (*ALTERNATIVES["cascade_model"], *catalog.models),
+        "compared_scheme": catalog.schemes,
+        "compared_engine": (*ALTERNATIVES["compared_engine"], *catalog.engines),
         "scheme": catalog.schemes,
         "engine": catalog.engines,
         "accelerator": catalog.accelerators,
@@ -219,7 +248,12 @@ class _Tried:
     option: Option
     scenario: Scenario
     choice: Choice
-    inputs: Inputs
+    service: Service
+
+    @property
+    def inputs(self) -> Inputs:
+        """Numbers of the model that the scenario names."""
+        return self.service.model
 
 
 def _looked_up(scenario: Scenario, option: Option, catalog: Catalog) -> _Tried | None:
@@ -231,7 +265,8 @@ def _looked_up(scenario: Scenario, option: Option, catalog: Catalog) -> _Tried |
         try:
             changed = Scenario.model_validate(scenario.model_dump() | option.changes)
             choice = choose(changed, catalog)
-            return _Tried(option, changed, choice, numbers(changed, choice, coefficients()))
+            whole = service.resolve(changed, choice, catalog, coefficients())
+            return _Tried(option, changed, choice, whole)
         except ValidationError:
             return None
         except ImpossibleChoice as impossible:

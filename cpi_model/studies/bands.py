@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cpi_model.coefficients import Coefficients, Pairing, Residuals, coefficients
-from cpi_model.evaluate import Estimate, evaluate
+from cpi_model.evaluate import Estimate
 from cpi_model.inputs import Choice, Inputs
+from cpi_model.studies import service
+from cpi_model.studies.service import Service
 from cpi_model.units import Array
 
 if TYPE_CHECKING:
@@ -118,6 +120,20 @@ def in_all_cases(inputs: Inputs, slower: Array) -> Inputs:
     return replace(wide, **changed)
 
 
+def cases_of(whole: Service, slower: Array, fitted: Coefficients) -> Estimate:
+    """Estimates of a service in all cases: one axis more, the last.
+
+    The models of a cascade are slow together and fast together, each by what was measured of it.
+    """
+    first, passed_on = whole.first, whole.passed_on
+    if first is not None and whole.first_choice is not None:
+        first = in_all_cases(first, slowness(whole.first_choice, fitted))
+    if isinstance(passed_on, np.ndarray):
+        passed_on = passed_on[..., np.newaxis]
+    model = in_all_cases(whole.model, slower)
+    return service.estimate(replace(whole, model=model, first=first, passed_on=passed_on))
+
+
 def as_estimated(cases: Estimate) -> Estimate:
     """The first case of all: the estimate itself."""
     first: dict[str, Any] = {
@@ -143,14 +159,14 @@ def ends(cases: Estimate, slower: Array) -> dict[str, tuple[Array, Array]]:
 
 def of(answer: Answer) -> dict[str, Band | None]:
     """Likely range of every figure that can have one; None where it is not known."""
-    choice, inputs = answer.choice, answer.inputs
-    if choice is None or inputs is None or not answer.feasible:
+    choice, whole = answer.choice, answer.service
+    if choice is None or whole is None or not answer.feasible:
         return dict.fromkeys(MOVES_WITH)
     fitted = coefficients()
     slower, found = slowness(choice, fitted), spreads(choice, fitted)
     measured = serving(choice, fitted)[1].rows_here > 0
     bands: dict[str, Band | None] = {}
-    for name, (low, high) in ends(evaluate(in_all_cases(inputs, slower)), slower).items():
+    for name, (low, high) in ends(cases_of(whole, slower, fitted), slower).items():
         spread = found[MOVES_WITH[name]]
         # What this class of models does not have, such as tokens, is 0 or NaN.
         if spread is None or not high > 0.0:

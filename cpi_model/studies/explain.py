@@ -10,7 +10,7 @@ from datetime import date
 from cpi_model.catalog import Catalog
 from cpi_model.coefficients import Coefficients, coefficients
 from cpi_model.evaluate import Estimate
-from cpi_model.formulas import batching
+from cpi_model.formulas import adaptive, batching
 from cpi_model.inputs import Choice, Inputs, parameters
 from cpi_model.scenario import FIELDS, Scenario
 from cpi_model.schema import Sourced
@@ -18,6 +18,7 @@ from cpi_model.studies import bands
 from cpi_model.studies.answer import Answer
 from cpi_model.studies.bands import serving
 from cpi_model.studies.options import plays_a_part
+from cpi_model.studies.service import Service
 from cpi_model.units import BILLION, DAY, HOUR, KILO, MILLION, MILLISECOND, MONTH, YEAR, Numeric
 
 YOURS = "entered by you"
@@ -62,8 +63,14 @@ def steps(answer: Answer) -> list[Step]:
     if answer.inputs is None or answer.estimate is None or not answer.feasible:
         return []
     speed = _token_steps if answer.inputs.is_llm else _sample_steps
-    inputs, estimate, scenario = answer.inputs, answer.estimate, answer.scenario
-    return [*speed(inputs, estimate), *_cost_steps(scenario, inputs, estimate)]
+    scenario, parts = answer.scenario, answer.parts
+    if len(parts) == 1:
+        return [*speed(*parts[0]), *_cost_steps(scenario, *parts[0])]
+    large, small = parts
+    return [
+        *speed(*large), *_cost_steps(scenario, *large),
+        *_cascade_steps(answer.service, small[1], large[1], answer.estimate),
+    ]  # fmt: skip
 
 
 def _n(value: Numeric, significant: int = 4) -> str:
@@ -93,25 +100,37 @@ def _token_steps(x: Inputs, e: Estimate) -> Iterator[Step]:
     decoded = max(float(x.output_tokens) - 1.0, 0.0)
     # Prompts of requests that start in the same step go through the layers together.
     own = float(e.prefill_time) * max(beside / max(float(x.output_tokens), 1.0), 1.0)
-    share = batching.prompt_share(occupied, e.decode_step_time, beside, decoded)
+    yielded = float(adaptive.tokens_per_step(x.draft_tokens, x.acceptance))
+    token_time = float(e.decode_step_time) / yielded
+    share = batching.prompt_share(occupied, token_time, beside, decoded)
     ahead = float(x.ttft_burst) + float(x.ttft_queue) * float(share)
     host, begin = occupied + float(x.host_time), float(x.ttft_start)
     first = begin + batching.time_to_first_token(
         own, host, e.decode_step_time, beside, x.ttft_prefill, ahead, x.ttft_step
     )
     linear = float(e.step_weights) + float(e.step_compute)
+    drafted = float(x.draft_tokens) > 0.0
     yield Step(
         "One decode step: every running request gets its next token",
         r"t_d = t_\mathrm{weights} + t_\mathrm{arithmetic} + t_\mathrm{cache} + "
-        r"t_\mathrm{network} + t_\mathrm{overhead}",
+        r"t_\mathrm{network} + t_\mathrm{overhead}" + (r" + t_\mathrm{draft}" if drafted else ""),
         rf"{_ms(e.step_weights)} + {_ms(linear - float(e.step_weights))} + {_ms(e.step_cache)} + "
-        rf"{_ms(e.step_network)} + {_ms(e.step_overhead)} = {_ms(e.decode_step_time)}\ "
-        r"\mathrm{ms}",
+        rf"{_ms(e.step_network)} + {_ms(e.step_overhead)}"
+        + (rf" + {_ms(e.step_draft)}" if drafted else "")
+        + rf" = {_ms(e.decode_step_time)}\ \mathrm{{ms}}",
     )
+    if drafted:
+        yield Step(
+            "A step checks the tokens of the draft: those accepted and one more come out of it",
+            r"t_1 = \frac{t_d}{E}, \quad E = \frac{1-\alpha^{k+1}}{1-\alpha}",
+            rf"\frac{{{_ms(e.decode_step_time)}}}{{{_n(yielded)}}} = {_ms(token_time)}\ "
+            r"\mathrm{ms}",
+        )
+    step = "t_1" if drafted else "t_d"
     yield Step(
         "Time per output token: the step, and other prompts that are read in between",
-        r"\mathrm{TPOT} = t_d + \gamma\,t_p\,\frac{N-1}{O}",
-        rf"{_ms(e.decode_step_time)} + {_n(x.prefill_interference)} \cdot {_ms(occupied)} \cdot "
+        rf"\mathrm{{TPOT}} = {step} + \gamma\,t_p\,\frac{{N-1}}{{O}}",
+        rf"{_ms(token_time)} + {_n(x.prefill_interference)} \cdot {_ms(occupied)} \cdot "
         rf"\frac{{{_n(beside)}-1}}{{{_n(x.output_tokens)}}} = {_ms(e.tpot)}\ \mathrm{{ms}}",
     )
     yield Step(
@@ -126,7 +145,9 @@ def _token_steps(x: Inputs, e: Estimate) -> Iterator[Step]:
     together = first + decoded * float(e.tpot)
     whole = float(batching.prompt_bound_time(together, occupied, beside))
     kept_out = max(float(x.concurrency) - float(e.running), 0.0) / float(e.throughput)
-    begun = float(e.ttft) - kept_out
+    answered, lookup = _cached_answers(x)
+    of_the_model = (float(e.ttft) - lookup) / (1.0 - answered)
+    begun = of_the_model - kept_out
     if begun > (whole - decoded * float(e.tpot)) * (1.0 + ROUNDING):
         yield Step(
             "No answer begins before its prompt can have been read at the datasheet's speed",
@@ -153,8 +174,41 @@ def _token_steps(x: Inputs, e: Estimate) -> Iterator[Step]:
             "Requests that memory keeps out wait until one that runs is done",
             r"\mathrm{TTFT}' = \mathrm{TTFT} + \frac{N_\mathrm{asked} - N}{X}",
             rf"{_ms(first)} + \frac{{{_n(x.concurrency)} - {_n(e.running)}}}{{{_n(e.throughput)}}} "
-            rf"\cdot 1000 = {_ms(e.ttft)}\ \mathrm{{ms}}",
+            rf"\cdot 1000 = {_ms(of_the_model)}\ \mathrm{{ms}}",
         )
+    if answered:
+        yield Step(
+            "A cache answers some requests: all are looked up, and the rest go to the model",
+            r"\mathrm{TTFT}'' = t_\mathrm{lookup} + (1 - h)\,\mathrm{TTFT}'",
+            rf"{_ms(lookup)} + (1 - {_n(answered)}) \cdot {_ms(of_the_model)} = {_ms(e.ttft)}\ "
+            r"\mathrm{ms}",
+        )
+
+
+def _cached_answers(x: Inputs) -> tuple[float, float]:
+    """Share of requests that a cache answers, and the time of looking up, if there is one."""
+    answered = float(x.answer_hit_share)
+    return answered, float(x.lookup_time) if answered else 0.0
+
+
+def _cascade_steps(
+    whole: Service | None, small: Estimate, large: Estimate, both: Estimate
+) -> Iterator[Step]:
+    """What a small model that answers first makes of it."""
+    assert whole is not None and whole.first is not None
+    passed = float(whole.passed_on) * (1.0 - float(whole.first.answer_hit_share))
+    yield Step(
+        "With the small model that answers first, USD: its cost, and that of what is passed on",
+        r"c = c_\mathrm{first} + e\,c_\mathrm{large}",
+        rf"{_n(small.cost_per_inference)} + {_n(passed)} \cdot {_n(large.cost_per_inference)} = "
+        rf"{_n(both.cost_per_inference)}\ \mathrm{{USD}}",
+    )
+    yield Step(
+        "Mean time of a request: at the small model, and at the large one for what is passed on",
+        r"L = L_\mathrm{first} + e\,L_\mathrm{large}",
+        rf"{_ms(small.latency_mean)} + {_n(passed)} \cdot {_ms(large.latency_mean)} = "
+        rf"{_ms(both.latency_mean)}\ \mathrm{{ms}}",
+    )
 
 
 def _sample_steps(x: Inputs, e: Estimate) -> Iterator[Step]:
@@ -176,6 +230,8 @@ def _sample_steps(x: Inputs, e: Estimate) -> Iterator[Step]:
 def _cost_steps(scenario: Scenario, x: Inputs, e: Estimate) -> Iterator[Step]:
     """Replicas for the load, and money."""
     result = rf"{_n(e.replicas)}"
+    answered, _ = _cached_answers(x)
+    load = float(x.requests_per_s) * (1.0 - answered)
     if scenario.scaling == "fixed":
         yield Step("Replicas: a fixed number", "R = n", result)
     elif scenario.scaling == "follow":
@@ -183,7 +239,7 @@ def _cost_steps(scenario: Scenario, x: Inputs, e: Estimate) -> Iterator[Step]:
             "Replicas: as the traffic needs, on average, between the minimum and the peak",
             r"R = \min\left(\max\left(\frac{\lambda}{X\,\rho}\,(1 + \mathrm{lag}),\ "
             r"\mathrm{min}\right) + \mathrm{spare},\ R_\mathrm{peak}\right)",
-            rf"\min\left(\max\left(\frac{{{_n(x.requests_per_s)}}}{{{_n(e.throughput)} \cdot "
+            rf"\min\left(\max\left(\frac{{{_n(load)}}}{{{_n(e.throughput)} \cdot "
             rf"{_n(x.target_utilisation)}}} \cdot {_n(1 + float(x.scaling_lag_share))},\ "
             rf"{_n(float(x.min_replicas) * float(x.live_versions))}\right) + "
             rf"{_n(x.spare_replicas)},\ {_n(e.peak_replicas)}\right) = {result}",
@@ -193,7 +249,7 @@ def _cost_steps(scenario: Scenario, x: Inputs, e: Estimate) -> Iterator[Step]:
             "Replicas: whole ones, enough for the peak at the target utilisation",
             r"R = \max\left(\left\lceil \frac{\lambda\,\mathrm{peak}}{X\,\rho} \right\rceil,\ "
             r"\mathrm{min}\right) + \mathrm{spare}",
-            rf"\max\left(\left\lceil \frac{{{_n(x.requests_per_s)} \cdot {_n(x.peak_to_mean)}}}"
+            rf"\max\left(\left\lceil \frac{{{_n(load)} \cdot {_n(x.peak_to_mean)}}}"
             rf"{{{_n(e.throughput)} \cdot {_n(x.target_utilisation)}}} \right\rceil,\ "
             rf"{_n(max(float(x.min_replicas), 1.0) * float(x.live_versions))}\right) + "
             rf"{_n(x.spare_replicas)} = {result}",

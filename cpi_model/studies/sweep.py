@@ -12,10 +12,11 @@ import numpy as np
 from cpi_model import links
 from cpi_model.catalog import Catalog
 from cpi_model.coefficients import coefficients
-from cpi_model.evaluate import OBSTACLES, Estimate, evaluate
-from cpi_model.inputs import ImpossibleChoice, Inputs, choose, numbers
+from cpi_model.evaluate import OBSTACLES, Estimate
+from cpi_model.inputs import ImpossibleChoice, choose, numbers
 from cpi_model.scenario import FIELDS, Scenario
-from cpi_model.studies import bands
+from cpi_model.studies import bands, service
+from cpi_model.studies.service import Service
 from cpi_model.units import GB, HOUR, KB, KILOWATT_HOUR, MILLISECOND, MONTH, Array
 
 if TYPE_CHECKING:
@@ -83,18 +84,6 @@ class Sweep:
     """Low and high end of the figures that have a range; NaN where it is not known."""
 
 
-def stack(columns: Sequence[Inputs]) -> Inputs:
-    """Many inputs as one of arrays; a field that is the same in all stays one number."""
-    stacked: dict[str, Any] = {}
-    for field in fields(Inputs):
-        values = [getattr(column, field.name) for column in columns]
-        same = all(value == values[0] for value in values)
-        stacked[field.name] = values[0] if same else np.array(values, dtype=float)
-    if not any(isinstance(value, np.ndarray) for value in stacked.values()):
-        stacked["requests_per_s"] = np.full(len(columns), float(stacked["requests_per_s"]))
-    return Inputs(**stacked)
-
-
 def over(scenario: Scenario, field: str, values: Sequence[Any], catalog: Catalog) -> Sweep:
     """Estimate a scenario for each value of one field.
 
@@ -109,7 +98,8 @@ def over(scenario: Scenario, field: str, values: Sequence[Any], catalog: Catalog
     if not 1 <= len(values) <= MOST_POINTS:
         raise ValueError(f"{len(values):,} values of {field}, allowed are 1 to {MOST_POINTS:,}.")
     checked, fitted = tuple(_checked(field, value) for value in values), coefficients()
-    if field in DIRECT:
+    # With two models the same field may mean two numbers.
+    if field in DIRECT and scenario.cascade_model == "none" and scenario.student == "none":
         name, unit = DIRECT[field]
         column = np.array(checked, dtype=float) * unit
         try:
@@ -118,31 +108,44 @@ def over(scenario: Scenario, field: str, values: Sequence[Any], catalog: Catalog
             raise ValueError(str(impossible)) from None
         inputs = replace(numbers(scenario, choice, fitted), **{name: column})
         slower = bands.slowness(choice, fitted)
-        cases = evaluate(bands.in_all_cases(inputs, slower))
+        cases = bands.cases_of(Service(inputs), slower, fitted)
         found, likely = bands.as_estimated(cases), bands.ends(cases, slower)
         return Sweep(scenario, field, checked, found, {}, likely)
-    possible: list[tuple[Inputs, Array]] = []
+    possible: list[tuple[Service, Array]] = []
     rows: list[int] = []
     refused: dict[int, str] = {}
     for index, value in enumerate(checked):
         changed = scenario.model_copy(update={field: value})
         try:
             choice = choose(changed, catalog)
+            whole = service.resolve(changed, choice, catalog, fitted)
         except ImpossibleChoice as impossible:
             refused[index] = str(impossible)
             continue
         rows.append(index)
-        possible.append((numbers(changed, choice, fitted), bands.slowness(choice, fitted)))
+        possible.append((whole, bands.slowness(choice, fitted)))
     if not possible:
         raise ValueError(refused[0])
-    slower = np.array([each for _, each in possible])
-    cases = evaluate(bands.in_all_cases(stack([each for each, _ in possible]), slower))
-    found = _spread(bands.as_estimated(cases), rows, len(checked))
-    likely = {
-        name: (_placed(low, rows, len(checked)), _placed(high, rows, len(checked)))
-        for name, (low, high) in bands.ends(cases, slower).items()
-    }
-    return Sweep(scenario, field, checked, found, refused, likely)
+    columns: dict[str, Array] = {}
+    ends: dict[str, tuple[Array, Array]] = {}
+    # Those with one model together, and those with two.
+    for two in (False, True):
+        chosen = [i for i, (whole, _) in enumerate(possible) if (whole.first is not None) == two]
+        if not chosen:
+            continue
+        slower = np.array([possible[i][1] for i in chosen])
+        cases = bands.cases_of(service.together([possible[i][0] for i in chosen]), slower, fitted)
+        places = [rows[i] for i in chosen]
+        found = bands.as_estimated(cases)
+        for each in fields(Estimate):
+            whole_column = columns.setdefault(each.name, np.full(len(checked), np.nan))
+            whole_column[places] = getattr(found, each.name)
+        for name, pair in bands.ends(cases, slower).items():
+            unknown = (np.full(len(checked), np.nan), np.full(len(checked), np.nan))
+            for whole_column, end in zip(ends.setdefault(name, unknown), pair, strict=True):
+                whole_column[places] = end
+    feasible = np.equal(columns.pop("feasible"), 1.0)
+    return Sweep(scenario, field, checked, Estimate(feasible=feasible, **columns), refused, ends)
 
 
 def _checked(field: str, value: object) -> Any:
@@ -151,25 +154,6 @@ def _checked(field: str, value: object) -> Any:
     if problem:
         raise ValueError(problem)
     return checked
-
-
-def _spread(found: Estimate, rows: list[int], size: int) -> Estimate:
-    """Put the estimates of the possible values at their places, NaN elsewhere."""
-    if len(rows) == size:
-        return found
-    columns: dict[str, Any] = {}
-    for field in fields(Estimate):
-        values = getattr(found, field.name)
-        columns[field.name] = _placed(values, rows, size)
-    columns["feasible"] = np.equal(columns["feasible"], 1.0)
-    return Estimate(**columns)
-
-
-def _placed(values: Any, rows: list[int], size: int) -> Array:
-    """Values at their places in a column, NaN elsewhere."""
-    column = np.full(size, np.nan)
-    column[rows] = values
-    return column
 
 
 def parse_range(text: str) -> tuple[str, list[Any]]:
