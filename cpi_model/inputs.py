@@ -678,6 +678,7 @@ ALTERNATIVES: dict[str, tuple[str, ...]] = {
     "student": ("none", "ratio"),
     "draft_model": ("none", "ngram", "head"),
     "cascade_model": ("none",),
+    "compared_scheme": ("native",),
     "compared_engine": ("same",),
 }
 """What fields that name something of the catalog may be instead."""

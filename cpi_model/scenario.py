@@ -309,8 +309,8 @@ class Scenario(BaseModel):
         unit="share", ge=0, le=1.2, step=0.005,
     )  # fmt: skip
     compared_scheme: Name = _field(
-        "compression", "bq", "bf16", "Precision before",
-        "Compression is compared with the model in this precision.",
+        "compression", "bq", "native", "Precision before",
+        "Compression is compared with the model in this precision; native: the one it comes in.",
     )  # fmt: skip
     compared_engine: Name = _field(
         "compression", "be", "same", "Engine before",

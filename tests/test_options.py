@@ -10,10 +10,19 @@ from typing import Any
 import pytest
 
 from cpi_model.catalog import catalog
-from cpi_model.evaluate import Estimate, evaluate
-from cpi_model.inputs import ImpossibleChoice, choose, resolve
+from cpi_model.coefficients import coefficients
+from cpi_model.evaluate import Estimate
+from cpi_model.inputs import ImpossibleChoice, choose
 from cpi_model.scenario import FIELDS, Scenario
-from cpi_model.studies.options import DECIDING, OFFERED, Option, options, plays_a_part
+from cpi_model.studies import service
+from cpi_model.studies.options import (
+    COMPARING,
+    DECIDING,
+    OFFERED,
+    Option,
+    options,
+    plays_a_part,
+)
 
 FACTS = catalog()
 TREES = {
@@ -38,9 +47,15 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "follow": {"scaling": "follow", "requests_per_s": 500.0},
     "fixed": {"scaling": "fixed", "fixed_replicas": 3},
     "euro": {"currency": "EUR"},
+    "zeros": {"sparsity": "unstructured"},
+    "student": {"student": "ratio"},
+    "draft": {"draft_model": "llama-3.2-1b"},
+    "exits": {"exit_share": 0.4},
+    "cascade": {"cascade_model": "llama-3.2-1b"},
+    "cached answers": {"answer_hit_share": 0.3},
 }  # fmt: skip
-NO_FIGURE = {"currency", "currency_per_usd", "period", "cost_basis"}
-"""How figures are shown, not which."""
+NO_FIGURE = {"currency", "currency_per_usd", "period", "cost_basis"} | COMPARING
+"""How figures are shown or compared, not which."""
 REFUSED_ONLY = {"expert_parallel"}
 """Nothing but a refusal comes of it: the model takes no account of how experts are spread."""
 
@@ -201,7 +216,8 @@ def values(field: str, base: Scenario) -> list[Any]:
 @cache
 def figures(changed: Scenario) -> Estimate | None:
     try:
-        return evaluate(resolve(changed, FACTS))
+        choice = choose(changed, FACTS)
+        return service.estimate(service.resolve(changed, choice, FACTS, coefficients()))
     except ImpossibleChoice:
         return None
 

@@ -126,7 +126,7 @@ def unknown_names(scenario: Scenario, catalog: Catalog) -> list[str]:
         "student": (*ALTERNATIVES["student"], *catalog.models),
         "draft_model": (*ALTERNATIVES["draft_model"], *catalog.models),
         "cascade_model": (*ALTERNATIVES["cascade_model"], *catalog.models),
-        "compared_scheme": catalog.schemes,
+        "compared_scheme": (*ALTERNATIVES["compared_scheme"], *catalog.schemes),
         "compared_engine": (*ALTERNATIVES["compared_engine"], *catalog.engines),
         "scheme": catalog.schemes,
         "engine": catalog.engines,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from cpi_model.catalog import Catalog, offers
-from cpi_model.inputs import engine_runs_on, engine_serves
+from cpi_model.inputs import ALTERNATIVES, engine_runs_on, engine_serves, parameters
 from cpi_model.scenario import FIELDS, Scenario
 
 CLASSES = {
@@ -17,10 +17,14 @@ CLASSES = {
 KINDS = {"gpu": "GPU", "tpu": "TPU", "asic": "ASIC", "cpu": "CPU", "edge": "edge"}
 TOKENS_ONLY = {
     "output_tokens", "cached_input_share", "slo_ttft_ms", "slo_tpot_ms", "kv_precision",
-    "first_token_correction",
+    "first_token_correction", "draft_model", "draft_tokens", "acceptance",
 }  # fmt: skip
 DEVICES = {"tensor_parallel", "pipeline_parallel", "data_parallel"}
 SAMPLES_ONLY = {"items_per_request", "work_scale", "batch_wait_ms"}
+COMPARING = {
+    "quality_floor", "small_quality", "exit_quality", "hit_quality", "student_quality",
+}  # fmt: skip
+"""What compression is judged by; the Compression page asks for it."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,10 @@ def plays_a_part(field: str, scenario: Scenario, catalog: Catalog) -> bool:
     model = catalog.models.get(scenario.model)
     chip = catalog.accelerators.get(scenario.accelerator)
     tokens = model is None or model.transformer is not None
+    if field in COMPARING:
+        return False
+    if field in ("draft_tokens", "acceptance"):
+        return tokens and scenario.draft_model != "none"
     if field in TOKENS_ONLY:
         return tokens
     if field in DEVICES:
@@ -62,6 +70,7 @@ def plays_a_part(field: str, scenario: Scenario, catalog: Catalog) -> bool:
             model is not None and model.sample is not None and model.sample.reference_tokens > 0
         )
     committed = scenario.purchase in ("reserved_1y", "reserved_3y")
+    trained = scenario.student != "none"
     foreign = scenario.currency != FIELDS["currency"].default
     conditions = {
         "spot_overhead_share": scenario.purchase == "spot",
@@ -72,6 +81,21 @@ def plays_a_part(field: str, scenario: Scenario, catalog: Catalog) -> bool:
         "target_utilisation": scenario.scaling != "fixed" or not tokens,
         "scaling_lag_share": scenario.scaling == "follow",
         "cloud": scenario.instance == "auto",
+        "zero_share": scenario.sparsity == "unstructured",
+        "student_ratio": scenario.student == "ratio",
+        "training_requests": trained,
+        "training_epochs": trained,
+        "training_utilisation": trained,
+        "training_usd_per_device_hour": trained,
+        "teacher_usd_per_request": trained,
+        # What the teacher is served with, where its answers are not bought.
+        "compared_scheme": trained and scenario.teacher_usd_per_request is None,
+        "compared_engine": trained and scenario.teacher_usd_per_request is None,
+        "training_months": trained,
+        "exit_depth": scenario.exit_share > 0.0,
+        "escalated_share": scenario.cascade_model != "none",
+        "lookup_ms": scenario.answer_hit_share > 0.0,
+        "lookup_usd_per_million": scenario.answer_hit_share > 0.0,
         "currency_per_usd": foreign or scenario.currency_per_usd != 1.0,
     }
     return conditions.get(field, True)
@@ -156,6 +180,45 @@ def _engines(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
         yield Option(engine.id, engine.name, problem)
 
 
+NO_MODEL = {
+    "none": "None", "ratio": "Same design, smaller", "ngram": "Text found in the prompt",
+    "head": "One more layer of the model (EAGLE, MTP)", "same": "The engine that is chosen",
+    "native": "As the model comes",
+}  # fmt: skip
+"""What the alternatives to a name of the catalog are called."""
+
+
+def _smaller(field: str) -> Callable[[Scenario, Catalog], Iterable[Option]]:
+    """Models of the same class that are smaller than the one that is named, the largest first."""
+
+    def offered(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
+        yield from (Option(id, NO_MODEL[id]) for id in ALTERNATIVES[field])
+        named = catalog.models.get(scenario.model)
+        if named is None:
+            return
+        size = parameters(named).active
+        draft = field == "draft_model"
+        for model in sorted(catalog.models.values(), key=lambda model: -parameters(model).active):
+            if model.model_class != named.model_class or parameters(model).active >= size:
+                continue
+            if draft and (model.transformer is None or model.transformer.experts):
+                continue
+            yield Option(model.id, f"{model.name} · {model.params_b:,.3g} B")
+
+    return offered
+
+
+def _compared_schemes(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
+    yield Option("native", NO_MODEL["native"])
+    yield from _schemes(scenario, catalog)
+
+
+def _compared_engines(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
+    yield Option("same", NO_MODEL["same"])
+    scheme = {"scheme": scenario.compared_scheme}
+    yield from _engines(scenario.model_copy(update=scheme), catalog)
+
+
 def _instances(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
     yield Option("auto", "Cheapest with this chip")
     cheapest: dict[str, float] = {}
@@ -210,6 +273,11 @@ OFFERED: dict[str, Callable[[Scenario, Catalog], Iterable[Option]]] = {
     "instance": _instances,
     "cloud": _clouds,
     "region": _regions,
+    "student": _smaller("student"),
+    "draft_model": _smaller("draft_model"),
+    "cascade_model": _smaller("cascade_model"),
+    "compared_scheme": _compared_schemes,
+    "compared_engine": _compared_engines,
 }
 """Fields whose choices come from the catalog."""
 DECIDING = (*OFFERED, "purchase", "device_price_usd_per_hour")

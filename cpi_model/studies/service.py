@@ -38,6 +38,8 @@ ALONE = (
     "instance", "step_time_correction", "first_token_correction",
 )  # fmt: skip
 """Fields that the first model of a cascade does not share with the second."""
+COMPARED = ("compared_scheme", "compared_engine", "quality_floor")
+"""What compression is compared with, and judged by."""
 MEMORY = OBSTACLES["weights_do_not_fit"] | OBSTACLES["no_memory_for_one_request"]
 LEAST_TIME = 1e-6
 """What is left of a limit that the first model has used up. [s]"""
@@ -88,7 +90,7 @@ def training_price(
 
 def _teacher_price(scenario: Scenario, catalog: Catalog, fitted: Coefficients) -> float:
     """One more request of a full replica of the teacher, in the precision before compression."""
-    teacher = before(scenario)
+    teacher = before(scenario, catalog)
     inputs, bits = _fewest_devices(teacher, catalog, fitted)
     if bits:
         name = catalog.models[scenario.model].name
@@ -99,22 +101,25 @@ def _teacher_price(scenario: Scenario, catalog: Catalog, fitted: Coefficients) -
     return float(evaluate(inputs).marginal_cost_per_inference)
 
 
-def before(scenario: Scenario) -> Scenario:
+def before(scenario: Scenario, catalog: Catalog) -> Scenario:
     """The same model and workload without any compression."""
-    compression = {
-        name: info.default for name, info in FIELDS.items() if info.group == "compression"
-    }
-    engine = scenario.compared_engine
-    kept = {
-        name: getattr(scenario, name)
-        for name in ("compared_scheme", "compared_engine", "quality_floor")
-    }
-    return scenario.model_copy(
-        update=compression | kept | {
-            "scheme": scenario.compared_scheme,
-            "engine": scenario.engine if engine == "same" else engine,
-        }
-    )  # fmt: skip
+    without = {
+        name: info.default for name, info in FIELDS.items()
+        if info.group == "compression" and name not in COMPARED
+    }  # fmt: skip
+    engine, scheme = scenario.compared_engine, scenario.compared_scheme
+    if engine == "same":
+        engine = scenario.engine
+    if scheme == "native":
+        scheme = _native(scenario.model, engine, catalog)
+    return scenario.model_copy(update=without | {"scheme": scheme, "engine": engine})
+
+
+def _native(model: str, engine: str, catalog: Catalog) -> str:
+    """Precision that a model comes in, or the nearest that the engine has."""
+    known = catalog.engines[engine].schemes if engine in catalog.engines else ()
+    native = catalog.models[model].native_precision if model in catalog.models else "bf16"
+    return next((scheme for scheme in (native, "bf16", "fp32") if scheme in known), native)
 
 
 def _first(

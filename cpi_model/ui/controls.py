@@ -19,7 +19,7 @@ CHOICES = {
     "on_demand": "On demand", "spot": "Spot", "reserved_1y": "1 year", "reserved_3y": "3 years",
     "peak": "For the peak", "follow": "Follow traffic", "fixed": "Fixed",
     "loaded": "Fully loaded", "marginal": "Marginal", "day": "Day", "month": "Month",
-    "year": "Year",
+    "year": "Year", "none": "None", "unstructured": "Anywhere", "two_of_four": "Two of four",
 }  # fmt: skip
 SPOKEN_UNITS = {"", "share", "×", "1/s", "requests", "items", "per USD"}
 """Units that the title of their field says already, or that stand beside the value."""

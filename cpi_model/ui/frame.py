@@ -26,7 +26,7 @@ ESSENTIALS = (
 )  # fmt: skip
 """Fields that open the sidebar; every other one is in the section of its group."""
 SECTIONS = {
-    "workload": "Workload and limits", "model": "Versions", "compression": "Cache precision",
+    "workload": "Workload and limits", "model": "Versions", "compression": "Compression",
     "serving": "Serving", "hardware": "Instance", "price": "Price", "scaling": "Scaling",
     "overheads": "Overheads", "display": "Display",
 }  # fmt: skip
