@@ -777,7 +777,7 @@ def check(
 
     from cpi_model.catalog import CatalogError
     from cpi_model.catalog import check as findings
-    from cpi_model.studies import measurements
+    from cpi_model.studies import evidence, measurements
 
     columns = {"what": "What", "file": "File", "id": "Id", "field": "Field", "text": "Finding"}
     facts = _facts()
@@ -785,8 +785,15 @@ def check(
         measured = measurements.load(facts=facts)
     except CatalogError as error:
         raise BadInput(f"the measured runs cannot be loaded: {error}") from None
-    both = [*findings(facts, older_than, date.today()), *measurements.check(measured)]
-    found = (asdict(finding) for finding in both)
+    try:
+        effects = evidence.load(facts=facts)
+    except CatalogError as error:
+        raise BadInput(f"the evidence cannot be loaded: {error}") from None
+    everything = [
+        *findings(facts, older_than, date.today()), *measurements.check(measured),
+        *evidence.check(effects),
+    ]  # fmt: skip
+    found = (asdict(finding) for finding in everything)
     _listing(found, columns, words, as_json)
 
 

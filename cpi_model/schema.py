@@ -583,3 +583,101 @@ class Measurement(Strict):
         if all(getattr(self, name) is None for name in MEASURED):
             raise ValueError(f"one of {', '.join(MEASURED)} must be given")
         return self
+
+
+EFFECTS: dict[str, str] = {
+    "speedup": "throughput over the baseline's, or the baseline's latency over it",
+    "speedup_per_device": "the same, each divided by its devices",
+    "ttft_speedup": "the baseline's time to first token over it",
+    "memory_ratio": "memory in use over the baseline's",
+    "size_ratio": "stored size over the baseline's",
+    "params_ratio": "parameters over those of the teacher",
+    "quality_retained": "score over the baseline's, where more is better",
+    "perplexity_ratio": "perplexity over the baseline's, where less is better",
+    "loss_ratio": "loss, perplexity or distance over the baseline's, where less is better",
+    "cached_share": "input tokens found in a cache over all of them",
+}
+"""What a row of evidence may measure, and what its value means."""
+TECHNIQUES: dict[str, str] = {
+    "int4": "4-bit weights, by which method or in which groups is not stated",
+    "int4-int8": "4-bit weights and 8-bit integer activations",
+    "gguf-k": "other k-quants of llama.cpp than those with a scheme of their own",
+    "gguf-iq": "quants of llama.cpp with an importance matrix",
+    "2:4": "two of every four weights are zero, in a pattern that tensor cores skip",
+    "4:8": "four of every eight weights are zero",
+    "unstructured": "weights anywhere are zero",
+    "structured": "whole channels, or blocks of weights, are zero or gone",
+    "distillation": "a smaller student trained on the answers of a teacher",
+    "compiler": "the same precision, compiled or with fused operators",
+    "runtime": "other software, and often another precision with it",
+    "prefix-caching": "keys and values of earlier prompts used again",
+    "speculative-decoding": "a small model drafts, the large one checks",
+}
+"""Techniques that are no scheme of the catalog; a scheme's id is a technique as well."""
+SPARSE = ("2:4", "4:8", "unstructured", "structured")
+"""Those that set weights to zero."""
+Effect = Literal[
+    "speedup", "speedup_per_device", "ttft_speedup", "memory_ratio", "size_ratio", "params_ratio",
+    "quality_retained", "perplexity_ratio", "loss_ratio", "cached_share",
+]  # fmt: skip
+GREATEST_RETAINED = 1.5
+"""A score further above that of its baseline is another task's, not the effect of compression."""
+
+
+class Evidence(Strict):
+    """One measured effect of compression: something with a technique over the same without.
+
+    Empty is not stated. A name that is no id of the catalog is the published one.
+    """
+
+    id: Id
+    technique: str = Field(pattern=r"^[a-z0-9][a-z0-9:.\-]*$")
+    """A scheme of the catalog, or one of :data:`TECHNIQUES`."""
+    variant: str = ""
+    """How: ``ptq static``, ``wanda, no fine-tuning``, ``teacher bert-base``."""
+    measure: Effect
+    value: Positive
+    metric: str = ""
+    """Of quality: ``MMLU``, ``wikitext ppl``."""
+    scheme: Id | None
+    """Stored and multiplied as, with the technique."""
+    baseline_scheme: Id | None
+    model: str = Field(min_length=1)
+    """Of a distillation: the student."""
+    model_class: ModelClass
+    params_b: Positive | None
+    hardware: str = ""
+    devices: Count | None
+    """Devices of the compressed side; 1 where empty."""
+    baseline_devices: Count | None
+    processes: Count | None
+    """Copies side by side on one socket, each with a part of its cores and ``batch`` samples."""
+    engine: str = ""
+    baseline_engine: str = ""
+    batch: Count | None
+    input_tokens: Count | None
+    output_tokens: Count | None
+    sparsity_share: Share | None
+    """Weights that are zero."""
+    source: str = Field(min_length=1)
+    accessed: Day
+    """Day of the source, or that of collection where ``note`` says so."""
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Evidence:
+        if self.measure == "quality_retained" and self.value > GREATEST_RETAINED:
+            raise ValueError(
+                f"value is {self.value}, must be a share of the baseline's score (at most "
+                f"{GREATEST_RETAINED}): 0.97, not 97"
+            )
+        quality = self.measure in ("quality_retained", "perplexity_ratio", "loss_ratio")
+        if quality and not self.metric:
+            raise ValueError(f"metric must be given with {self.measure}")
+        if self.measure == "speedup_per_device" and self.baseline_devices is None and self.devices:
+            raise ValueError("baseline_devices must be given with devices of speedup_per_device")
+        if self.processes is not None and self.batch is None:
+            raise ValueError("batch must be given with processes")
+        if self.technique in SPARSE and self.sparsity_share is None:
+            raise ValueError(f"sparsity_share must be given with {self.technique}")
+        return self
