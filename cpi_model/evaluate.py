@@ -810,7 +810,7 @@ def cascade(
     figures: dict[str, Any] = {
         name: getattr(first, name) + passed * getattr(second, name) for name in PER_INFERENCE
     }
-    good = first.good_share - passed * (1.0 - second.good_share)
+    good = (1.0 - passed) * first.good_share + passed * second.good_share
     instances = first.instances + second.instances
     busy = first.utilisation * first.instances + second.utilisation * second.instances
     return replace(

@@ -45,7 +45,7 @@ from cpi_model.units import (
     Numeric,
 )
 
-FALLBACK: dict[Precision, Precision] = {
+WIDER: dict[Precision, Precision] = {
     "fp4": "fp8",
     "int4": "int8",
     "fp8": "bf16",
@@ -53,7 +53,9 @@ FALLBACK: dict[Precision, Precision] = {
     "bf16": "tf32",
     "tf32": "fp32",
 }
-"""Next wider number format, for chips without the narrow one."""
+"""Next wider number format."""
+FALLBACK: tuple[Precision, ...] = ("bf16", "tf32", "fp32")
+"""What weights are expanded to where a chip lacks their format, as engines do it."""
 
 KV_BITS: dict[str, float] = {"bf16": 16, "fp8": 8, "int8": 8, "fp4": 4}
 SERVER_DEVICES = 16
@@ -380,10 +382,9 @@ def _unknown(field: str, value: str, known: Iterable[str], what: str) -> Problem
 
 def arithmetic_on(accelerator: Accelerator, wanted: Precision) -> Precision | None:
     """Number format that a chip really multiplies in when asked for one; None when unknown."""
-    precision: Precision | None = wanted
-    while precision is not None and precision not in accelerator.dense_tflops:
-        precision = FALLBACK.get(precision)
-    return precision
+    known = accelerator.dense_tflops
+    wider = FALLBACK[FALLBACK.index(wanted) :] if wanted in FALLBACK else FALLBACK
+    return next((each for each in (wanted, *wider) if each in known), None)
 
 
 def engine_runs_on(engine: Engine, accelerator: Accelerator) -> bool:
@@ -1260,7 +1261,7 @@ def _efficiency(known: Mapping[Precision, float], choice: Choice, arithmetic: Pr
     usual = known.get("bf16") or min(known.values())
     best, precision = 0.0, arithmetic
     peak = peaks[precision]
-    while (wider := FALLBACK.get(precision)) is not None:
+    while (wider := WIDER.get(precision)) is not None:
         best = max(best, peaks.get(precision, 0.0) * known.get(precision, usual))
         precision = wider
     return min(max(best, peak * known.get(arithmetic, usual)) / peak, 1.0)
