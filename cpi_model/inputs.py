@@ -1161,16 +1161,15 @@ def _serving(scenario: Scenario, choice: Choice) -> dict[str, float]:
 def _mode(scenario: Scenario, model: Model) -> dict[str, float]:
     """How requests share a replica. Without a token loop there are no steps at which to join."""
     tokens, way = model.transformer is not None, scenario.batching
-    chunk, share = scenario.prefill_chunk_tokens, scenario.prefill_replicas
+    share, chunk = scenario.prefill_replicas, scenario.prefill_chunk_tokens
+    in_batches = tokens and way in ("dynamic", "static")
+    # One long pass reads all prompts of a whole batch.
     return {
-        "whole_batches": float(tokens and way in ("dynamic", "static")),
+        "whole_batches": float(in_batches),
         "full_batches": float(way == "static"),
         "disaggregated": float(tokens and way == "disaggregated"),
         "prefill_replicas": math.nan if share is None else share,
-        # One long pass reads all prompts of a whole batch.
-        "prefill_chunk": math.inf
-        if chunk is None or way in ("dynamic", "static")
-        else float(chunk),
+        "prefill_chunk": math.inf if chunk is None or in_batches else float(chunk),
     }
 
 
