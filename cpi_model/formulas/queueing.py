@@ -384,36 +384,47 @@ def pace_weights(arrival_rate: Numeric, service_rates: Array) -> Array:
     return weights
 
 
-def flow_equivalent_rates(prompt_time: Array, other_time: Array) -> Array:
+def flow_equivalent_rates(
+    prompt_time: Array, token_time: Array, tokens: float, other_time: float, blocked_share: float
+) -> tuple[Array, Array]:
     r"""Requests finished per second by a replica that always has so many of them.
 
-    Each request is read by a server that takes one prompt at a time, and then spends a time that
-    depends on how many there are.
+    Prompts are read one after another; meanwhile tokens come more slowly.
 
     Parameters
     ----------
     prompt_time : array, shape (slots,)
-        Time for which one prompt occupies that server, with 1, 2, ... requests. [s]
-    other_time : array, shape (slots,)
-        Time of a request beyond its prompt and the wait for it. [s]
+        Time for which one prompt occupies the replica, with 1, 2, ... requests. [s]
+    token_time : array, shape (slots,)
+        Time per token of a request while no prompt is read. [s]
+    tokens : float
+        Tokens of a request. [1]
+    other_time : float
+        Time of a request that is neither. [s]
+    blocked_share : float
+        Share of a prompt's time for which tokens stand still. [1]
 
     Returns
     -------
     rates : array, shape (slots,)
         Throughput with 1, 2, ... requests. [1/s]
+    paces : array, shape (slots,)
+        Time per token of a request, prompts of others included. [s]
 
     Raises
     ------
     ValueError
-        If a prompt time is negative or another time is not positive.
+        If a time or `tokens` is negative, a token's time is not positive or `blocked_share` is
+        outside 0 to 1.
 
     Notes
     -----
     Mean value analysis for constant prompt times: of the prompts in front, the one that is being
-    read is half done.
+    read is half done. With the share :math:`U` of the time in which prompts are read
 
-    .. math:: R_n = s_n \left(1 + Q_{n-1} - \tfrac12 U_{n-1}\right), \qquad
-       X_n = \frac{n}{R_n + d_n}, \qquad Q_n = X_n R_n, \qquad U_n = X_n s_n
+    .. math:: R_n = s_n \left(1 + Q_{n-1} - \tfrac12 U_{n-1}\right), \quad
+       p_n = \frac{t_n}{1 - \gamma\,U_{n-1}}, \quad
+       X_n = \frac{n}{R_n + d + m\,p_n}, \quad Q_n = X_n R_n, \quad U_n = X_n s_n
 
     These rates stand for the replica as a whole (Norton's theorem for queues).
 
@@ -428,22 +439,24 @@ def flow_equivalent_rates(prompt_time: Array, other_time: Array) -> Array:
     --------
     Without prompts, and where prompts are nearly all of the work:
 
-    >>> flow_equivalent_rates(np.zeros(2), np.array([1.0, 1.25]))
+    >>> flow_equivalent_rates(np.zeros(2), np.array([0.01, 0.0125]), 100.0, 0.0, 1.0)[0]
     array([1. , 1.6])
-    >>> flow_equivalent_rates(np.full(50, 0.5), np.full(50, 1.0))[-1].round(2)
-    np.float64(2.0)
+    >>> float(flow_equivalent_rates(np.full(50, 0.5), np.full(50, 0.01), 100.0, 0.0, 0.5)[0][-1])
+    2.0
     """
-    checks.not_negative(prompt_time=prompt_time)
-    checks.positive(other_time=other_time)
-    rates = np.empty(len(prompt_time))
+    checks.not_negative(prompt_time=prompt_time, tokens=tokens, other_time=other_time)
+    checks.positive(token_time=token_time)
+    checks.share(blocked_share=blocked_share)
+    rates, paces = np.empty(len(prompt_time)), np.empty(len(prompt_time))
     queued = busy = 0.0
-    for index, (prompt, other) in enumerate(zip(prompt_time, other_time, strict=True)):
+    for index, (prompt, token) in enumerate(zip(prompt_time, token_time, strict=True)):
         response = prompt * (1.0 + queued - 0.5 * busy)
-        # The server never does more than all of the time.
-        rate = (index + 1.0) / (response + other)
-        rates[index] = min(rate, 1.0 / prompt) if prompt > 0.0 else rate
-        queued, busy = rates[index] * response, rates[index] * prompt
-    return rates
+        pace = token / max(1.0 - blocked_share * busy, 1e-9)
+        # Prompts take no more than all of the time.
+        longest = max(response + other_time + tokens * pace, (index + 1.0) * prompt)
+        rates[index], paces[index] = (index + 1.0) / longest, pace
+        queued, busy = response / longest * (index + 1.0), rates[index] * prompt
+    return rates, paces
 
 
 def shared_times(
@@ -599,10 +612,10 @@ def batch_queue(
        q = \max(Y - b, 0) + A_k, \qquad k = \min(Y, b)
 
     During a batch a Poisson number :math:`A_k` with mean :math:`\lambda s_k` arrives. If fewer than
-    :math:`b` are then there, :math:`M` more are waited for, until the batch is full or the oldest has waited
-    for the longest time. A time that varies is one of two, a standard deviation above and below
-    the mean. Where nobody was left behind the oldest of :math:`q` arrivals in
-    :math:`s_k` came :math:`s_k\,u^{1/q}` before its end, with :math:`u` uniform. Mean queue over
+    :math:`b` are then there, :math:`M` more are waited for, until the batch is full or the oldest
+    has waited for the longest time. A time that varies is one of two, a standard deviation above
+    and below the mean. Where nobody was left behind the oldest of :math:`q` arrivals in :math:`s_k`
+    came :math:`s_k\,u^{1/q}` before its end, with :math:`u` uniform. Mean queue over
     mean cycle gives the wait by Little's law. Exact up to integration over :math:`u`, but for a
     request left behind that has not waited long enough, whose age is taken as :math:`s_b`. Where
     hundreds of requests are there at a time, neighbouring numbers are put together.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -32,6 +33,8 @@ BATCHES = 30
 """Parts of a simulation whose spread gives the errors."""
 T_95 = 2.045229642132703
 """97.5th percentile of Student's t with 29 degrees of freedom."""
+KEPT_TABLES = 64
+"""Configurations whose times are kept, for a curve over loads asks for them again and again."""
 QUANTILES = (0.50, 0.95, 0.99)
 MOST_SPREAD = 50.0
 """Largest coefficient of variation of arrivals or lengths."""
@@ -264,16 +267,14 @@ def _decode_steps(inputs: Inputs) -> float:
     return max(float(inputs.output_tokens) - 1.0, 0.0) if inputs.is_llm else 0.0
 
 
+@lru_cache(maxsize=KEPT_TABLES)
 def _times(inputs: Inputs, prefill_servers: int) -> _Times:
     slots = _slots(inputs)
     # What a closed loop adds to the first token (all requests begin at once, and prompts that
     # are waited for) comes from the queue itself here.
-    alone = replace(inputs, ttft_burst=0.0, ttft_queue=0.0)
-    if prefill_servers:
-        alone = replace(alone, prefill_interference=0.0)
-    sized = replace(alone, concurrency=np.arange(1.0, slots + 1.0))
-    speed, token = performance(sized), _token_times(sized)
-    step, ttft, pace = (
+    alone = replace(inputs, ttft_burst=0.0, ttft_queue=0.0, prefill_interference=0.0)
+    speed = performance(replace(alone, concurrency=np.arange(1.0, slots + 1.0)))
+    step, ttft, token = (
         np.asarray(column) for column in (speed.decode_step_time, speed.ttft, speed.tpot)
     )
     occupied = np.asarray(speed.prefill_time) / float(inputs.pipeline_parallel)
@@ -285,14 +286,16 @@ def _times(inputs: Inputs, prefill_servers: int) -> _Times:
     # What is left of a single request's time to first token.
     delay = max(float(ttft[0]) - start - waited - float(prompt[0]), 0.0)
     steps, handover, lead, servers = _decode_steps(inputs), 0.0, waited / float(token[0]), 0
+    blocked = min(blocked, 1.0)
     if prefill_servers:
         handover, servers = _handover_time(inputs), prefill_servers * int(copies)
-        start, lead = start + waited, 0.0
-        rates = np.arange(1.0, slots + 1.0) / np.maximum(steps * pace, np.finfo(float).tiny)
+        start, lead, blocked = start + waited, 0.0, 0.0
+        none = np.zeros_like(prompt)
+        rates, pace = queueing.flow_equivalent_rates(none, token, max(steps, 1e-9), 0.0, 0.0)
     else:
-        rates = queueing.flow_equivalent_rates(prompt, delay + (lead + steps) * pace)
+        rates, pace = queueing.flow_equivalent_rates(prompt, token, lead + steps, delay, blocked)
     return _Times(
-        slots, prompt, token, pace, 1.0 - min(blocked, 1.0), start, delay, lead, steps,
+        slots, prompt, token, pace, 1.0 - blocked, start, delay, lead, steps,
         handover, servers, rates,
     )  # fmt: skip
 
@@ -305,6 +308,7 @@ def _handover_time(inputs: Inputs) -> float:
     return float(collectives.point_to_point_time(cache, 2.0, link, inputs.slow_collective_latency))
 
 
+@lru_cache(maxsize=KEPT_TABLES)
 def _batch_times(inputs: Inputs) -> tuple[Array, Array]:
     """First and each further token of batches of 1, 2, ... requests. [s]"""
     sized = replace(inputs, concurrency=np.arange(1.0, _slots(inputs) + 1.0))
@@ -345,8 +349,8 @@ def _lasting(times: tuple[Array, Array], steps: float, output_cv: float) -> tupl
 
 def _arrivals(load: Load, requests: int, rng: np.random.Generator) -> Array:
     if load.timestamps is not None:
-        times = np.asarray(load.timestamps, dtype=float)
-        return times - times[0]
+        recorded: Array = np.asarray(load.timestamps, dtype=float)
+        return recorded - recorded[0]
     mean = 1.0 / load.requests_per_s
     if load.burstiness == 0.0:
         return mean * np.arange(1.0, requests + 1.0)
@@ -553,15 +557,24 @@ def _closed_continuous(inputs: Inputs, load: Load, prefill_servers: int) -> Serv
     turns = np.tile(turn, len(each_share))
     slots, paces = np.repeat(each_slot, len(turn)), np.repeat(each_pace, len(turn))
     weight = np.outer(each_share, how_often).ravel()
-    first_slots = np.zeros_like(slots) if apart else slots
-    first = queueing.shared_times(before + turns + first_slots, paces, weight, times.lead, 0.0)
-    fixed = first[0] + times.handover + (slots if apart else 0.0)
+    # Tokens before the first one shown wait for whole prompts that come in between.
+    stall = (1.0 - times.kept) * prompt
+    token = float(met @ times.token)
+    between = times.lead * (pace - token) / stall if stall else 0.0
+    stalled = np.exp(-between) * np.array([1.0, between, 0.5 * between**2])
+    first_fixed = before + turns + (0.0 if apart else slots)
+    first_fixed = np.add.outer(first_fixed, stall * np.arange(3.0)).ravel()
+    first_weight = np.outer(weight, stalled / stalled.sum()).ravel()
+    first = queueing.shared_times(
+        first_fixed, np.repeat(paces * token / pace, 3), first_weight, times.lead, 0.0
+    )
+    fixed = before + turns + slots + times.handover + times.lead * paces
     whole = queueing.shared_times(fixed, paces, weight, times.steps, load.output_cv)
-    token = (seen, _merged(met, times.pace)[0]) if times.steps else (np.array([np.nan]),) * 2
+    each = (seen, _merged(met, times.pace)[0]) if times.steps else (np.array([np.nan]),) * 2
     waits = (turns + slots, weight) if apart else None
     within = min(
         _share_within(float(inputs.slo_ttft), *first),
-        _share_within(float(inputs.slo_tpot), *token),
+        _share_within(float(inputs.slo_tpot), *each),
         _share_within(float(inputs.slo_latency), *whole),
     )
     return Served(
@@ -570,7 +583,7 @@ def _closed_continuous(inputs: Inputs, load: Load, prefill_servers: int) -> Serv
             *(Figure(float(queueing.wait_quantile(waiting, slot_wait, q))) for q in QUANTILES),
         ),
         ttft=_approximate(ttft, *first),
-        tpot=_approximate(pace, *token) if times.steps else Spread(),
+        tpot=_approximate(pace, *each) if times.steps else Spread(),
         latency=_approximate(latency, *whole),
         waiting_share=Figure(1.0 - (1.0 - waiting) * (1.0 - behind) if apart else waiting),
         running=Figure(running),
