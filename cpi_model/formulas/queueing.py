@@ -647,11 +647,11 @@ def batch_queue(
     return _batch_chain(arrival_rate, batch_times, batch_time_sds, longest_wait)
 
 
-MOST_STATES = 300
+MOST_STATES = 160
 """Numbers of requests in the chain of batches; more are put together."""
 AGES = np.polynomial.legendre.leggauss(6)
 """Nodes and weights for the age of the oldest request, on -1 to 1."""
-LEVELS = 9
+LEVELS = 7
 """Remaining times to wait, between which is interpolated."""
 
 

@@ -349,8 +349,9 @@ def _lasting(times: tuple[Array, Array], steps: float, output_cv: float) -> tupl
 
 def _arrivals(load: Load, requests: int, rng: np.random.Generator) -> Array:
     if load.timestamps is not None:
-        recorded: Array = np.asarray(load.timestamps, dtype=float)
-        return recorded - recorded[0]
+        recorded: Array = np.array(load.timestamps, dtype=float)
+        recorded -= recorded[0]
+        return recorded
     mean = 1.0 / load.requests_per_s
     if load.burstiness == 0.0:
         return mean * np.arange(1.0, requests + 1.0)
