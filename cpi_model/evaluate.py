@@ -310,7 +310,8 @@ def _language_model(x: Inputs) -> Performance:
         batch_time = first + np.maximum(written - 1.0, 0.0) * token_time
         throughput = np.where(apart, running / batch_time, throughput)
         ttft, tpot = np.where(apart, first, ttft), np.where(apart, token_time, tpot)
-        latency = np.where(apart, first + decoded * token_time, latency)
+        # Answers are handed back together, when the longest is done.
+        latency = np.where(apart, batch_time, latency)
         gap = np.where(apart, decode_step, gap)
         input_work = np.where(apart, first / running, input_work)
         output_work = np.where(apart, (batch_time - first) / running, output_work)
@@ -958,7 +959,8 @@ def cascade(
     figures: dict[str, Any] = {
         name: getattr(first, name) + passed * getattr(second, name) for name in PER_INFERENCE
     }
-    good = first.good_share - passed * (1.0 - second.good_share)
+    # What is late at both counts once.
+    good = np.maximum(first.good_share - passed * (1.0 - second.good_share), 0.0)
     instances = first.instances + second.instances
     busy = first.utilisation * first.instances + second.utilisation * second.instances
     return replace(
@@ -971,6 +973,7 @@ def cascade(
         latency_mean=first.latency_mean + passed * second.latency_mean,
         latency_p95=np.where(feasible, p95, np.nan),
         replicas=first.replicas + second.replicas,
+        prefill_replicas=first.prefill_replicas + second.prefill_replicas,
         peak_replicas=first.peak_replicas + second.peak_replicas,
         instances=instances,
         utilisation=busy / instances,
