@@ -511,6 +511,12 @@ def validate(
         Path | None,
         typer.Option("--out", metavar="FILE", help="Write the predictions to a CSV file."),
     ] = None,
+    curves: Annotated[
+        bool,
+        typer.Option(
+            "--curves", help="How well whole curves over batch size or concurrency are predicted."
+        ),
+    ] = False,
     link: Link = None,
     file: File = None,
     assignments: Assignments = None,
@@ -525,6 +531,7 @@ def validate(
     from cpi_model.studies.answer import known
 
     notes: Sequence[str] = ()
+    table: Sequence[Mapping[str, str]]
     try:
         if points.suffix.lower() == ".json":
             from cpi_model.studies import uploads
@@ -541,6 +548,9 @@ def validate(
             study.write_predictions(out, found.predictions)
     except study.UnusableTable as problem:
         raise BadInput(str(problem)) from None
+    if curves:
+        _print_curves(table, as_json)
+        return
     answered = sum(not each.reason for each in found.predictions)
     rows = [
         {
@@ -576,6 +586,35 @@ def validate(
         print(f"{share:6.1%} of {name} inside P10 to P90 of left-out runs")
     for note in notes:
         print(note)
+
+
+def _print_curves(table: Sequence[Mapping[str, str]], as_json: bool) -> None:
+    """Errors of whole curves; the share of best sizes that were found, and of their shape."""
+    from dataclasses import asdict
+
+    from cpi_model.studies.curves import FEWEST_POINTS, errors, measured_curves
+
+    found = [asdict(each) for each in errors(measured_curves(table, _facts()))]
+    if as_json:
+        _print_json({"curves": found})
+        return
+    if not found:
+        print(f"No curve of {FEWEST_POINTS} or more sizes is in the table.")
+        return
+    shares = ("best_found", "lost", "shape_error", "shape_error_p90")
+    columns = {
+        "model_class": "class", "mode": "runs", "curves": "curves", "points": "points",
+        "best_found": "best size\nwithin 2 x", "lost": "lost at the\npredicted best",
+        "shape_error": "error of shape\nmedian", "shape_error_p90": "90th\npercentile",
+    }  # fmt: skip
+    shown = [
+        row | {name: f"{row[name]:.1%}" for name in shares} for row in found
+    ]  # fmt: skip
+    _print_table(columns, shown)
+    print(
+        "Throughput as a share of the most on its curve: |predicted/measured - 1|, the median "
+        "along each."
+    )
 
 
 # link --------------------------------------------------------------------------------------------

@@ -33,6 +33,8 @@ OBSTACLES: dict[str, int] = {
 BLOCK = 16384
 """Configurations evaluated together: small enough for the intermediate arrays to stay in cache."""
 P_95 = 0.95
+ROUNDING = 1e-9
+"""Share by which rounding may exceed a whole number."""
 ACTIVATION_BYTES = 2.0
 """Activations cross links in 16 bits."""
 
@@ -58,6 +60,7 @@ class Estimate:
     max_concurrency: Numeric  # requests that memory allows
     prefill_time: Numeric  # s to read one prompt
     decode_step_time: Numeric  # s of one decode step
+    longest_gap: Numeric  # s between two tokens while a prompt, or a chunk of it, is read; or NaN
     # where the step's time goes, for explanations: parts sum to decode_step_time (or batch time)
     step_compute: Numeric  # s, arithmetic at the fitted efficiency
     step_weights: Numeric  # s, reading weights
@@ -72,6 +75,7 @@ class Estimate:
     usable_memory: Numeric  # B
     # the deployment
     replicas: Numeric  # mean number of production replicas paid for
+    prefill_replicas: Numeric  # those beside them that only read prompts, for each; 0 for none
     peak_replicas: Numeric  # largest number
     instances: Numeric  # instances paid for, production and not
     utilisation: Numeric  # load over capacity of the production replicas
@@ -114,6 +118,7 @@ class Performance:
     max_concurrency: Numeric
     prefill_time: Numeric
     decode_step_time: Numeric
+    longest_gap: Numeric
     step_compute: Numeric
     step_weights: Numeric
     step_cache: Numeric
@@ -127,6 +132,7 @@ class Performance:
     input_work: Numeric  # s of replica time per request, reading uncached input
     cached_work: Numeric  # s, reading cached input
     output_work: Numeric  # s, writing output
+    prefill_replicas: Numeric  # that only read prompts, for each that writes answers
 
 
 def evaluate(inputs: Inputs) -> Estimate:
@@ -218,6 +224,9 @@ def _language_model(x: Inputs) -> Performance:
     new_tokens = x.input_tokens * (1.0 - x.cached_input_share)
     cached_tokens = x.input_tokens - new_tokens
     decoded = np.maximum(x.output_tokens - 1.0, 0.0)
+    # A whole batch keeps all of its places until the longest answer is done.
+    in_batches = bool(np.any(x.whole_batches))
+    written = _longest(x) if in_batches else x.output_tokens
 
     # Memory of one device: weights, workspace, and the cache of as many requests as fit.
     weight_memory = (x.dense_bytes + x.embedding_bytes + x.draft_bytes) / (
@@ -227,8 +236,9 @@ def _language_model(x: Inputs) -> Performance:
     free = usable - weight_memory - x.workspace_bytes
     cache_ways = stages * np.minimum(x.tensor_parallel, x.kv_heads)
     element = x.kv_bytes_per_element / cache_ways
-    longest = x.input_tokens + x.output_tokens
-    reserved = x.input_tokens + x.output_reserve * x.output_tokens
+    longest = x.input_tokens + written
+    reserve = np.maximum(x.output_reserve, x.whole_batches) if in_batches else x.output_reserve
+    reserved = x.input_tokens + reserve * written
     state = x.state_elements * ACTIVATION_BYTES / (stages * x.tensor_parallel)
     drafted = x.draft_kv_elements * ACTIVATION_BYTES / cache_ways
     held_cache = _cache_bytes(x, reserved, element) + state + reserved * drafted
@@ -239,7 +249,7 @@ def _language_model(x: Inputs) -> Performance:
     )
     running = np.maximum(np.minimum(x.concurrency, max_concurrency), 1.0)
 
-    step = _decode_step(x, running, shards)
+    step = _decode_step(x, running, shards, written)
     decode_step = step.time
     fixed, moving = x.fixed_factor * step.slower, x.sequence_factor * step.slower
     # A step in which drafts are checked yields several tokens of each request.
@@ -252,7 +262,9 @@ def _language_model(x: Inputs) -> Performance:
     outputs = np.maximum(x.output_tokens, 1.0)
     together = np.maximum(beside / outputs, 1.0)
     length = np.maximum(new_tokens, 1.0) * together
-    prompt = _pass(x, length, np.maximum(new_tokens * copies, 1.0) * together, shards)
+    passes = batching.prompt_passes(length, x.prefill_chunk) if _in_chunks(x) else 1.0
+    every_copy = np.maximum(new_tokens * copies, 1.0) * together
+    prompt = _pass(x, length / passes, every_copy / passes, shards)
     overhead = x.layers * x.layer_overhead + x.step_overhead
     attention = (
         transformer.causal_pairs(new_tokens, cached_tokens) * x.prefill_flops_per_pair
@@ -265,10 +277,10 @@ def _language_model(x: Inputs) -> Performance:
     )
     whole = np.maximum(
         x.prompt_factor * (
-            prompt.linear + prompt.network + overhead + drafting / x.compute_efficiency
-            + together * attention / x.attention_efficiency
+            passes * (prompt.linear + prompt.network + overhead) + drafting / x.compute_efficiency
+            + together * (attention / x.attention_efficiency + _read_again(x, new_tokens, element))
         ),
-        prompt.least_compute + drafting + together * attention,
+        passes * prompt.least_compute + drafting + together * attention,
     )  # fmt: skip
     # Each waits for the whole pass, and the replica is occupied with it once.
     occupied = whole / (stages * together)
@@ -281,13 +293,39 @@ def _language_model(x: Inputs) -> Performance:
         whole, occupied + x.host_time, decode_step, beside,
         x.ttft_prefill,
         x.ttft_burst + x.ttft_queue * batching.prompt_share(occupied, token_time, beside, decoded),
-        x.ttft_step,
+        # Each chunk of an own prompt shares its step with what the others write.
+        x.ttft_step + (passes - 1.0) * np.greater(beside, 1.0),
     ) + x.ttft_start  # fmt: skip
     # Whatever was fitted or corrected, no answer begins before its prompt can have been read.
-    ttft = np.maximum(ttft, prompt.least_compute + attention)
+    ttft = np.maximum(ttft, passes * prompt.least_compute + attention)
     service = batching.prompt_bound_time(ttft + decoded * tpot, occupied, beside)
     ttft = service - decoded * tpot
     throughput = batching.closed_loop_throughput(running, service)
+    latency, gap = service, decode_step + occupied * together / passes
+    input_work, output_work = occupied / copies, outputs * token_time / running
+    prefill_replicas: Numeric = 0.0
+    if in_batches:
+        apart = np.equal(x.whole_batches, 1.0)
+        first = batching.batch_prompt_time(whole / together, fixed_prompt_time(x), beside)
+        batch_time = first + np.maximum(written - 1.0, 0.0) * token_time
+        throughput = np.where(apart, running / batch_time, throughput)
+        ttft, tpot = np.where(apart, first, ttft), np.where(apart, token_time, tpot)
+        # Answers are handed back together, when the longest is done.
+        latency = np.where(apart, batch_time, latency)
+        gap = np.where(apart, decode_step, gap)
+        input_work = np.where(apart, first / running, input_work)
+        output_work = np.where(apart, (batch_time - first) / running, output_work)
+    if np.any(x.disaggregated):
+        apart = np.equal(x.disaggregated, 1.0)
+        pools = _pools(x, running, whole / together, occupied, token_time, decoded, element)
+        throughput = np.where(apart, pools.throughput, throughput)
+        ttft, tpot = np.where(apart, pools.ttft, ttft), np.where(apart, pools.tpot, tpot)
+        latency = np.where(apart, running / pools.throughput, latency)
+        gap = np.where(apart, decode_step, gap)
+        # Each pool is paid for as long as a request takes of it.
+        input_work = np.where(apart, pools.prefill_replicas / pools.throughput, input_work)
+        output_work = np.where(apart, 1.0 / pools.throughput, output_work)
+        prefill_replicas = np.where(apart, pools.prefill_replicas, prefill_replicas)
     # Requests that memory keeps out wait until one that runs is done.
     waiting = np.maximum(x.concurrency - running, 0.0) / throughput
     ttft = ttft + waiting
@@ -309,12 +347,13 @@ def _language_model(x: Inputs) -> Performance:
         output_tokens_per_s=throughput * x.output_tokens,
         ttft=ttft,
         tpot=tpot,
-        latency_mean=service + waiting,
+        latency_mean=latency + waiting,
         latency_log_sd=x.latency_log_sd,
         running=running,
         max_concurrency=max_concurrency,
         prefill_time=whole / together,
         decode_step_time=decode_step,
+        longest_gap=gap,
         step_compute=fixed * np.maximum(step.linear - step.weights, 0.0),
         step_weights=fixed * np.minimum(step.weights, step.linear),
         step_cache=moving * step.cache,
@@ -325,9 +364,88 @@ def _language_model(x: Inputs) -> Performance:
         cache_memory=running / copies * held_cache,
         workspace_memory=x.workspace_bytes,
         usable_memory=usable,
-        input_work=occupied / copies - over_cached,
+        input_work=input_work - over_cached,
         cached_work=cached_work,
-        output_work=outputs * token_time / running,
+        output_work=output_work,
+        prefill_replicas=prefill_replicas,
+    )
+
+
+def fixed_prompt_time(x: Inputs) -> Numeric:
+    """Part of the time of a prompt that a pass has once, however many prompts it reads. [s]"""
+    return x.prompt_factor * (x.layers * x.layer_overhead + x.step_overhead)
+
+
+def _longest(x: Inputs) -> Numeric:
+    """Tokens until the last answer of a batch is done; of one answer where there are none."""
+    outputs = batching.longest_of(x.output_tokens, x.output_cv, x.concurrency)
+    tokens: Numeric = np.where(np.equal(x.whole_batches, 1.0), outputs, x.output_tokens)
+    return tokens
+
+
+def _in_chunks(x: Inputs) -> bool:
+    return bool(np.any(np.isfinite(x.prefill_chunk)))
+
+
+def _read_again(x: Inputs, new_tokens: Numeric, element: Numeric) -> Numeric:
+    """Time in which the chunks of a prompt read keys and values of the chunks before them. [s]"""
+    if not _in_chunks(x):
+        return 0.0
+    again = batching.prompt_passes(new_tokens, x.prefill_chunk) - 1.0
+    before = _cache_bytes(x, x.input_tokens - 0.5 * new_tokens, element)
+    return again * before * x.pipeline_parallel / (x.memory_bandwidth * x.cache_efficiency)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pools:
+    """Prompts read and answers written on replicas of their own."""
+
+    prefill_replicas: Numeric  # for each that writes answers
+    throughput: Numeric  # requests/s of one that writes answers
+    ttft: Numeric  # s
+    tpot: Numeric  # s
+
+
+PREFILL_BUSY = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Shares of their time in which prefill replicas would read prompts, were there no queue: those
+among which the cheapest number is looked for."""
+
+
+def _pools(
+    x: Inputs, running: Numeric, prompt_time: Numeric, occupied: Numeric, token_time: Numeric,
+    decoded: Numeric, element: Numeric,
+) -> _Pools:  # fmt: skip
+    devices = x.tensor_parallel * x.pipeline_parallel * x.data_parallel
+    near = np.less_equal(2.0 * devices, x.fast_domain)
+    link = np.where(
+        near, x.link_bandwidth * x.link_efficiency, x.slow_link_bandwidth * x.slow_link_efficiency
+    )
+    start = np.where(near, x.collective_latency, x.slow_collective_latency)
+    # What was read of a prompt goes from the devices of one replica to those of another.
+    cache = _cache_bytes(x, x.input_tokens, element)
+    hand_over = collectives.point_to_point_time(cache, 2.0, link, start) * np.greater(decoded, 0.0)
+    others = hand_over + decoded * token_time
+    own = prompt_time + x.host_time + x.ttft_start
+    demand = occupied / x.data_parallel
+
+    def served(replicas: Numeric) -> Numeric:
+        return batching.disaggregated_throughput(running, own, demand / replicas, others)
+
+    kept_busy = running / (own + others) * demand
+    best, chosen = served(kept_busy / PREFILL_BUSY[0]), kept_busy / PREFILL_BUSY[0]
+    for busy in PREFILL_BUSY[1:]:
+        replicas = kept_busy / busy
+        found = served(replicas)
+        cheaper = found / (1.0 + replicas) > best / (1.0 + chosen)
+        best, chosen = np.where(cheaper, found, best), np.where(cheaper, replicas, chosen)
+    given = ~np.isnan(x.prefill_replicas)
+    replicas = np.where(given, x.prefill_replicas, chosen)
+    throughput = served(replicas)
+    return _Pools(
+        prefill_replicas=replicas,
+        throughput=throughput,
+        ttft=running / throughput - others,
+        tpot=token_time + hand_over / np.maximum(decoded, 1.0),
     )
 
 
@@ -346,7 +464,7 @@ class _Step:
     slower: Numeric  # how much that limit adds to every part
 
 
-def _decode_step(x: Inputs, running: Numeric, shards: Numeric) -> _Step:
+def _decode_step(x: Inputs, running: Numeric, shards: Numeric, written: Numeric) -> _Step:
     """Every running request gets its next token, or checks those that a draft proposes.
 
     Through all layers, the stages of a pipeline one after another.
@@ -357,7 +475,7 @@ def _decode_step(x: Inputs, running: Numeric, shards: Numeric) -> _Step:
     # Tokens that one micro-batch carries: on one copy of the attention layers, and on all.
     tokens = sequences * checked
     all_tokens = np.maximum(running / stages, 1.0) * checked
-    context = batching.mean_context(x.input_tokens, x.output_tokens)
+    context = batching.mean_context(x.input_tokens, written)
     element = x.kv_bytes_per_element / np.minimum(x.tensor_parallel, x.kv_heads)
     state = x.state_elements * ACTIVATION_BYTES / x.tensor_parallel
     read = _cache_bytes(x, context, element) + 2.0 * state
@@ -538,6 +656,7 @@ def _sample_model(x: Inputs) -> Performance:
     throughput = running / batch_time
     # A request waits for its batch to fill, and for the batch before it when the replica is busy.
     filling = np.where(np.greater(running, 1.0), 0.5 * x.batch_wait, 0.0)
+    filling = filling * np.equal(x.full_batches, 0.0)  # else by the load: see _waiting
     latency = filling + (1.0 + 0.5 * x.target_utilisation) * batch_time
     latency = latency + np.maximum(x.concurrency - running, 0.0) / throughput
     obstacles = _memory_obstacles(free, max_concurrency) + np.where(
@@ -556,6 +675,7 @@ def _sample_model(x: Inputs) -> Performance:
         max_concurrency=max_concurrency,
         prefill_time=nothing,
         decode_step_time=batch_time,
+        longest_gap=nothing + np.nan,
         step_compute=moving * np.maximum(linear - memory, 0.0),
         step_weights=moving * np.minimum(memory, linear),
         step_cache=moving * gather,
@@ -569,6 +689,7 @@ def _sample_model(x: Inputs) -> Performance:
         input_work=batch_time / running,
         cached_work=nothing,
         output_work=nothing,
+        prefill_replicas=0.0,
     )
 
 
@@ -600,8 +721,14 @@ def _evaluate(x: Inputs) -> Estimate:
     feasible = obstacles == 0
 
     # Instances: packed whole at the peak; following the traffic they come and go in proportion.
+    # Replicas that only read prompts are whole ones too, at least one of each version.
+    pools: Numeric = 1.0
+    if np.any(x.disaggregated):
+        reading = np.ceil(peak_replicas * speed.prefill_replicas * (1.0 - ROUNDING))
+        reading = np.maximum(reading, x.live_versions * x.disaggregated)
+        pools = pools + reading / peak_replicas
     whole = pricing.instances_for_replicas(
-        peak_replicas, x.devices_per_replica, x.devices_per_instance
+        peak_replicas * pools, x.devices_per_replica, x.devices_per_instance
     )
     in_production = whole * replicas / peak_replicas
     instances = in_production * (1.0 + x.nonproduction_share)
@@ -620,7 +747,7 @@ def _evaluate(x: Inputs) -> Estimate:
         + moved * x.load_balancer_byte_price
     )
     log_each = x.log_bytes * x.log_price
-    disks = replicas * (1.0 + x.nonproduction_share) * (weights + x.image_bytes)
+    disks = replicas * pools * (1.0 + x.nonproduction_share) * (weights + x.image_bytes)
     storage_rate = (
         disks * x.storage_price
         + stored * x.stored_versions * x.object_storage_price
@@ -647,7 +774,8 @@ def _evaluate(x: Inputs) -> Estimate:
 
     # One more request on a replica that is full.
     full = capacity * x.success_share / let_through
-    rent_each = x.instance_price * x.devices_per_replica / (x.devices_per_instance * full)
+    devices_each = x.devices_per_replica * (1.0 + speed.prefill_replicas)
+    rent_each = x.instance_price * devices_each / (x.devices_per_instance * full)
     agents_each = rent_each * x.agent_share
     marginal_memory = (rent_each - agents_each) * x.memory_price_share
     marginal_compute = rent_each - agents_each - marginal_memory
@@ -661,11 +789,15 @@ def _evaluate(x: Inputs) -> Estimate:
         + marginal_orchestration
     )  # fmt: skip
 
+    # Requests of whole batches wait for the others, and for the batch before.
+    waiting = _waiting(x, speed, x.requests_per_s * let_through / replicas, utilisation)
+    ttft, latency = speed.ttft + waiting, speed.latency_mean + waiting
+
     # Requests that meet the limits, from the spread of measured times; a cache answers at once.
     tokens = np.equal(x.is_llm, 1.0)
     lookup = np.where(np.greater(x.answer_hit_share, 0.0), x.lookup_time, 0.0)
-    in_time = _share_below(speed.latency_mean + lookup, speed.latency_log_sd, x.slo_latency)
-    first = _share_below(speed.ttft + lookup, x.ttft_log_sd, x.slo_ttft)
+    in_time = _share_below(latency + lookup, speed.latency_log_sd, x.slo_latency)
+    first = _share_below(ttft + lookup, x.ttft_log_sd, x.slo_ttft)
     pace = _share_below(speed.tpot, speed.latency_log_sd, x.slo_tpot)
     good = np.where(tokens, np.minimum(np.minimum(first, pace), in_time), in_time)
     at_once = np.where(tokens, np.minimum(x.slo_ttft, x.slo_latency), x.slo_latency) >= lookup
@@ -673,12 +805,12 @@ def _evaluate(x: Inputs) -> Estimate:
     # Hits are the quickest, so a quantile of all is a higher one of the rest, or the lookup.
     rank = (P_95 - x.answer_hit_share) / let_through
     beyond = batching.log_normal_quantile(
-        speed.latency_mean, speed.latency_log_sd, ndtri(np.maximum(rank, np.finfo(float).tiny))
+        latency, speed.latency_log_sd, ndtri(np.maximum(rank, np.finfo(float).tiny))
     )
     latency_p95 = lookup + np.where(rank > 0.0, beyond, 0.0)
 
     power = energy.device_power(np.minimum(utilisation, 1.0), x.idle_power, x.peak_power, 1.0)
-    devices = replicas * x.devices_per_replica * (1.0 + x.nonproduction_share)
+    devices = replicas * pools * x.devices_per_replica * (1.0 + x.nonproduction_share)
     joules = energy.energy_per_inference(power * devices, x.pue, successes)
 
     # Input, cached input and output by the time that each takes of a replica.
@@ -697,14 +829,15 @@ def _evaluate(x: Inputs) -> Estimate:
         obstacles=obstacles,
         throughput=capacity + blank,
         output_tokens_per_s=speed.output_tokens_per_s + blank,
-        ttft=lookup + let_through * speed.ttft + blank,
+        ttft=lookup + let_through * ttft + blank,
         tpot=speed.tpot + blank,
-        latency_mean=lookup + let_through * speed.latency_mean + blank,
+        latency_mean=lookup + let_through * latency + blank,
         latency_p95=latency_p95 + blank,
         running=speed.running + blank,
         max_concurrency=speed.max_concurrency,
         prefill_time=speed.prefill_time + blank,
         decode_step_time=speed.decode_step_time + blank,
+        longest_gap=speed.longest_gap + blank,
         step_compute=speed.step_compute + blank,
         step_weights=speed.step_weights + blank,
         step_cache=speed.step_cache + blank,
@@ -716,6 +849,7 @@ def _evaluate(x: Inputs) -> Estimate:
         workspace_memory=speed.workspace_memory,
         usable_memory=speed.usable_memory,
         replicas=replicas + blank,
+        prefill_replicas=replicas * (pools - 1.0) + blank,
         peak_replicas=peak_replicas + blank,
         instances=instances + blank,
         utilisation=utilisation + blank,
@@ -740,6 +874,21 @@ def _evaluate(x: Inputs) -> Estimate:
         cached_token_cost=cached_token_cost + blank,
         output_token_cost=output_token_cost + blank,
     )
+
+
+def _waiting(x: Inputs, speed: Performance, arrivals: Numeric, utilisation: Numeric) -> Numeric:
+    """Mean wait at a replica for a batch to fill and for the one before it, by the load. [s]
+
+    Dynamic batches of models without tokens have it in the speed of a full replica.
+    """
+    if not (np.any(x.whole_batches) or np.any(x.full_batches)):
+        return 0.0
+    filling = batching.filling_wait(speed.running, arrivals)
+    full = np.equal(x.full_batches, 1.0)
+    at_most = np.minimum(filling, 0.5 * x.batch_wait)
+    before = 0.5 * np.minimum(utilisation, 1.0) * speed.running / speed.throughput
+    waiting: Numeric = np.where(full, filling, x.whole_batches * (at_most + before))
+    return waiting
 
 
 def _share_below(mean: Numeric, log_sd: Numeric, limit: Numeric) -> Numeric:
@@ -823,6 +972,7 @@ def cascade(
         latency_mean=first.latency_mean + passed * second.latency_mean,
         latency_p95=np.where(feasible, p95, np.nan),
         replicas=first.replicas + second.replicas,
+        prefill_replicas=first.prefill_replicas + second.prefill_replicas,
         peak_replicas=first.peak_replicas + second.peak_replicas,
         instances=instances,
         utilisation=busy / instances,

@@ -141,6 +141,8 @@ class Inputs:
     input_tokens: Numeric  # 1
     output_tokens: Numeric  # 1
     cached_input_share: Numeric  # 1
+    arrival_cv: Numeric  # 1, of the times between arrivals
+    output_cv: Numeric  # 1, of the output tokens
     items_per_request: Numeric  # 1, samples in one request
     slo_ttft: Numeric  # s
     slo_tpot: Numeric  # s
@@ -215,6 +217,11 @@ class Inputs:
     concurrency: Numeric  # 1, requests in flight per replica
     memory_share: Numeric  # 1
     devices_per_replica: Numeric  # 1, a share of a socket on CPU instances
+    whole_batches: Numeric  # 1 where requests join only between batches of a language model
+    full_batches: Numeric  # 1 where a batch does not start before it is full
+    disaggregated: Numeric  # 1 where prompts are read on replicas of their own
+    prefill_replicas: Numeric  # 1, of those for each other one; NaN for the cheapest share
+    prefill_chunk: Numeric  # 1, prompt tokens of one pass; infinite as the engine does it
 
     # fitted coefficients (data/coefficients)
     exponent: Numeric  # 1, of the smooth maximum between arithmetic and memory time
@@ -878,6 +885,8 @@ def _workload(scenario: Scenario, model: Model) -> dict[str, float]:
         "input_tokens": float(scenario.input_tokens),
         "output_tokens": float(scenario.output_tokens),
         "cached_input_share": scenario.cached_input_share,
+        "arrival_cv": scenario.arrival_cv,
+        "output_cv": scenario.output_cv,
         "items_per_request": float(scenario.items_per_request),
         "slo_ttft": scenario.slo_ttft_ms * MILLISECOND,
         "slo_tpot": scenario.slo_tpot_ms * MILLISECOND,
@@ -1146,6 +1155,22 @@ def _serving(scenario: Scenario, choice: Choice) -> dict[str, float]:
         "concurrency": float(scenario.concurrency),
         "memory_share": scenario.memory_share,
         "devices_per_replica": choice.devices_per_replica,
+        **_mode(scenario, choice.model),
+    }
+
+
+def _mode(scenario: Scenario, model: Model) -> dict[str, float]:
+    """How requests share a replica. Without a token loop there are no steps at which to join."""
+    tokens, way = model.transformer is not None, scenario.batching
+    share, chunk = scenario.prefill_replicas, scenario.prefill_chunk_tokens
+    in_batches = tokens and way in ("dynamic", "static")
+    # One long pass reads all prompts of a whole batch.
+    return {
+        "whole_batches": float(in_batches),
+        "full_batches": float(way == "static"),
+        "disaggregated": float(tokens and way == "disaggregated"),
+        "prefill_replicas": math.nan if share is None else share,
+        "prefill_chunk": math.inf if chunk is None or in_batches else float(chunk),
     }
 
 

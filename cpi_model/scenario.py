@@ -97,6 +97,21 @@ class Scenario(BaseModel):
         "request (prefix cache).",
         unit="share", ge=0, le=0.99, step=0.01,
     )  # fmt: skip
+    arrival_cv: float = _field(
+        "workload", "burst", 1.0, "Burstiness of arrivals",
+        "Standard deviation of the time between two requests over its mean: 1 for independent "
+        "users (Poisson), more where requests come in bursts. It decides how long requests queue: "
+        "the percentiles of the Batching page.",
+        unit="CV", ge=0, le=10, step=0.1,
+        source="Azure LLM 2023 trace: 1.09 for conversation within an hour", as_of="2023-11-16",
+    )  # fmt: skip
+    output_cv: float = _field(
+        "workload", "ocv", 0.77, "Spread of output lengths",
+        "Standard deviation of the output tokens of a request over their mean. Static and dynamic "
+        "batches run until the longest answer is done. Only language models use it.",
+        unit="CV", ge=0, le=5, step=0.01,
+        source="Azure LLM 2023 trace: 0.77 for conversation, 2.15 for code", as_of="2023-11-16",
+    )  # fmt: skip
     success_share: float = _field(
         "workload", "ok", 0.995, "Successful requests",
         "Share of requests that end well. Only these divide the cost; failed ones cost the same.",
@@ -352,10 +367,31 @@ class Scenario(BaseModel):
         unit="share", ge=0.1, le=1, step=0.01,
         source="default of vLLM's gpu-memory-utilization", as_of="2026-11-23",
     )  # fmt: skip
+    batching: Literal["continuous", "dynamic", "static", "disaggregated"] = _field(
+        "serving", "bat", "continuous", "Batching",
+        "Continuous: requests join and leave at every step; without tokens, a batch starts when it "
+        "is full or the longest wait is over. Dynamic: language models too work on one batch until "
+        "its longest answer is done. Static: a batch is collected in full before it starts. "
+        "Disaggregated: prompts are read on replicas of their own.",
+    )  # fmt: skip
+    prefill_chunk_tokens: int | None = _field(
+        "serving", "chunk", None, "Prompt tokens per step",
+        "Long prompts are read in chunks of at most so many tokens, so that the answers of others "
+        "pause for a chunk and not for a whole prompt. Each chunk reads the weights again. Empty: "
+        "as the engine does it, which is in the fitted coefficients.",
+        unit="tokens", ge=16, le=131_072,
+    )  # fmt: skip
+    prefill_replicas: float | None = _field(
+        "serving", "pre", None, "Prefill replicas per replica",
+        "Replicas that only read prompts, for each that writes answers; same devices and "
+        "parallelism. Counts with disaggregated batching. Empty: the share at which a request is "
+        "cheapest.",
+        unit="replicas", ge=0.01, le=64,
+    )  # fmt: skip
     batch_wait_ms: float = _field(
         "serving", "wait", 5.0, "Longest wait for a batch",
-        "How long a request may wait for others before its batch starts. Models without tokens "
-        "only.",
+        "How long a request may wait for others before its batch starts. Models without tokens, "
+        "and dynamic batches of language models.",
         unit="ms", ge=0, le=10_000, step=1, source=ASSUMED, as_of=ASSUMED_ON,
     )  # fmt: skip
     step_time_correction: float = _field(

@@ -30,7 +30,7 @@ SERVED = {
 def three_values(name: str) -> list[Any]:
     info = FIELDS[name]
     assert info.minimum is not None and info.maximum is not None
-    high = min(info.maximum, max(4 * (info.default or 1), 4))
+    high = min(info.maximum, max(4 * (info.default or info.minimum or 1), 4))
     low = max(info.minimum, min(info.default or 0, high / 8))
     values = [low, (low + high) / 2, high]
     return sorted({round(v) for v in values}) if info.kind == "int" else values

@@ -330,9 +330,9 @@ class Precision:
     measured: Speedups | None
 
     @property
-    def chosen_engine(self) -> bool:
-        """Whether the engine of the scenario does it."""
-        return self.state.scenario.engine == self.engine
+    def measured_quality(self) -> bool:
+        """Whether anybody measured what it does to quality."""
+        return self.kept is not None and self.scheme.name not in self.kept.unknown
 
 
 def precisions(scenario: Scenario, catalog: Catalog) -> list[Precision]:

@@ -9,7 +9,7 @@ from datetime import date
 
 from cpi_model.catalog import Catalog
 from cpi_model.coefficients import Coefficients, coefficients
-from cpi_model.evaluate import Estimate
+from cpi_model.evaluate import Estimate, fixed_prompt_time, performance
 from cpi_model.formulas import adaptive, batching
 from cpi_model.inputs import Choice, Inputs, parameters
 from cpi_model.scenario import FIELDS, Scenario
@@ -99,14 +99,18 @@ def _token_steps(x: Inputs, e: Estimate) -> Iterator[Step]:
     occupied = float(e.prefill_time) / float(x.pipeline_parallel)
     decoded = max(float(x.output_tokens) - 1.0, 0.0)
     # Prompts of requests that start in the same step go through the layers together.
-    own = float(e.prefill_time) * max(beside / max(float(x.output_tokens), 1.0), 1.0)
+    starting = max(beside / max(float(x.output_tokens), 1.0), 1.0)
+    own = float(e.prefill_time) * starting
+    prompt = max(float(x.input_tokens) * (1.0 - float(x.cached_input_share)), 1.0) * starting
+    passes = float(batching.prompt_passes(prompt, x.prefill_chunk))
+    steps = float(x.ttft_step) + (passes - 1.0 if beside > 1.0 else 0.0)
     yielded = float(adaptive.tokens_per_step(x.draft_tokens, x.acceptance))
     token_time = float(e.decode_step_time) / yielded
     share = batching.prompt_share(occupied, token_time, beside, decoded)
     ahead = float(x.ttft_burst) + float(x.ttft_queue) * float(share)
     host, begin = occupied + float(x.host_time), float(x.ttft_start)
     first = begin + batching.time_to_first_token(
-        own, host, e.decode_step_time, beside, x.ttft_prefill, ahead, x.ttft_step
+        own, host, e.decode_step_time, beside, x.ttft_prefill, ahead, steps
     )
     linear = float(e.step_weights) + float(e.step_compute)
     drafted = float(x.draft_tokens) > 0.0
@@ -127,6 +131,19 @@ def _token_steps(x: Inputs, e: Estimate) -> Iterator[Step]:
             r"\mathrm{ms}",
         )
     step = "t_1" if drafted else "t_d"
+    if float(x.whole_batches):
+        yield from _batch_steps(x, e, beside, token_time, step)
+        return
+    if float(x.disaggregated):
+        yield from _pool_steps(x, e, occupied, token_time, step)
+        return
+    if passes > 1.0:
+        yield Step(
+            "A prompt is read in chunks, each with a step of the others' answers",
+            r"k = \left\lceil P / C \right\rceil",
+            rf"\left\lceil \frac{{{_n(prompt)}}}{{{_n(x.prefill_chunk)}}} \right\rceil = "
+            rf"{_n(passes)}",
+        )
     yield Step(
         "Time per output token: the step, and other prompts that are read in between",
         rf"\mathrm{{TPOT}} = {step} + \gamma\,t_p\,\frac{{N-1}}{{O}}",
@@ -139,7 +156,7 @@ def _token_steps(x: Inputs, e: Estimate) -> Iterator[Step]:
         r"c\,t_d + t_0",
         rf"{_n(x.ttft_prefill)} \cdot {_ms(own)} + ({_n(x.ttft_burst)} + "
         rf"{_n(x.ttft_queue)} \cdot {_n(share)}) \cdot "
-        rf"({_n(beside)}-1) \cdot {_ms(host)} + {_n(x.ttft_step)} \cdot "
+        rf"({_n(beside)}-1) \cdot {_ms(host)} + {_n(steps)} \cdot "
         rf"{_ms(e.decode_step_time)} + {_ms(begin)} = {_ms(first)}\ \mathrm{{ms}}",
     )
     together = first + decoded * float(e.tpot)
@@ -208,6 +225,71 @@ def _cascade_steps(
         r"L = L_\mathrm{first} + e\,L_\mathrm{large}",
         rf"{_ms(small.latency_mean)} + {_n(passed)} \cdot {_ms(large.latency_mean)} = "
         rf"{_ms(both.latency_mean)}\ \mathrm{{ms}}",
+    )
+
+
+def _batch_steps(
+    x: Inputs, e: Estimate, beside: float, token_time: float, step: str
+) -> Iterator[Step]:
+    """A batch of a language model from its first to its last token."""
+    prompt, once = float(e.prefill_time), float(fixed_prompt_time(x))
+    first = float(batching.batch_prompt_time(prompt, once, beside))
+    longest = float(batching.longest_of(x.output_tokens, x.output_cv, x.concurrency))
+    lasting = first + max(longest - 1.0, 0.0) * token_time
+    yield Step(
+        "Time per output token: the step, for no prompt is read in between",
+        rf"\mathrm{{TPOT}} = {step}",
+        rf"{_ms(token_time)} = {_ms(e.tpot)}\ \mathrm{{ms}}",
+    )
+    yield Step(
+        "The prompts of the batch go through the layers together, whose overhead is paid once",
+        r"t_f = N\,(t_p - t_0) + t_0",
+        rf"{_n(beside)} \cdot ({_ms(prompt)} - {_ms(once)}) + {_ms(once)} = {_ms(first)}\ "
+        r"\mathrm{ms}",
+    )
+    yield Step(
+        "The batch lasts until the longest answer is done, whose expected length follows from "
+        "their spread",
+        rf"t_B = t_f + (O_\mathrm{{max}} - 1)\,{step}",
+        rf"{_ms(first)} + ({_n(longest)} - 1) \cdot {_ms(token_time)} = {_ms(lasting)}\ "
+        r"\mathrm{ms}",
+    )
+    yield Step(
+        "Requests per second of a full replica",
+        r"X = \frac{N}{t_B}",
+        rf"\frac{{{_n(e.running)}}}{{{_n(lasting)}}} = {_n(e.throughput)}\ \mathrm{{s}}^{{-1}}",
+    )
+
+
+def _pool_steps(
+    x: Inputs, e: Estimate, occupied: float, token_time: float, step: str
+) -> Iterator[Step]:
+    """Prompts on replicas of their own, and their keys and values on the way to the others."""
+    decoded = max(float(x.output_tokens) - 1.0, 0.0)
+    share = float(performance(x).prefill_replicas)
+    hand_over = (float(e.tpot) - token_time) * max(decoded, 1.0)
+    own = float(e.prefill_time) + float(x.host_time) + float(x.ttft_start)
+    others, running = decoded * float(e.tpot), float(e.running)
+    demand = occupied / (float(x.data_parallel) * share)
+    whole = running / float(e.throughput)
+    waits = whole - own - others
+    yield Step(
+        "Time per output token: the step, and the keys and values handed over once",
+        rf"\mathrm{{TPOT}} = {step} + \frac{{t_h}}{{O-1}}",
+        rf"{_ms(token_time)} + \frac{{{_ms(hand_over)}}}{{{_n(max(decoded, 1.0))}}} = "
+        rf"{_ms(e.tpot)}\ \mathrm{{ms}}",
+    )
+    yield Step(
+        "A prompt waits for those before it at the prefill replicas, R for each other one",
+        r"W = \frac{N-1}{N}\,\frac{t_p}{R}\,X\,(t_\mathrm{own} + W)",
+        rf"\frac{{{_n(running)}-1}}{{{_n(running)}}} \cdot {_ms(demand)} \cdot "
+        rf"{_n(e.throughput)} \cdot ({_n(own)} + {_n(waits)}) = {_ms(waits)}\ \mathrm{{ms}}",
+    )
+    yield Step(
+        "Requests per second of a replica that decodes: as many as are in flight over their time",
+        r"X = \frac{N}{t_\mathrm{own} + W + (O-1)\,\mathrm{TPOT}}",
+        rf"\frac{{{_n(running)}}}{{{_n(own)} + {_n(waits)} + {_n(others)}}} = "
+        rf"{_n(e.throughput)}\ \mathrm{{s}}^{{-1}}",
     )
 
 

@@ -17,10 +17,10 @@ CLASSES = {
 KINDS = {"gpu": "GPU", "tpu": "TPU", "asic": "ASIC", "cpu": "CPU", "edge": "edge"}
 TOKENS_ONLY = {
     "output_tokens", "cached_input_share", "slo_ttft_ms", "slo_tpot_ms", "kv_precision",
-    "first_token_correction", "draft_model", "draft_tokens", "acceptance",
+    "first_token_correction", "draft_model", "draft_tokens", "acceptance", "output_cv",
 }  # fmt: skip
 DEVICES = {"tensor_parallel", "pipeline_parallel", "data_parallel"}
-SAMPLES_ONLY = {"items_per_request", "work_scale", "batch_wait_ms"}
+SAMPLES_ONLY = {"items_per_request", "work_scale"}
 COMPARING = {
     "quality_floor", "small_quality", "exit_quality", "hit_quality", "student_quality",
 }  # fmt: skip
@@ -72,7 +72,11 @@ def plays_a_part(field: str, scenario: Scenario, catalog: Catalog) -> bool:
     committed = scenario.purchase in ("reserved_1y", "reserved_3y")
     trained = scenario.student != "none"
     foreign = scenario.currency != FIELDS["currency"].default
+    way = scenario.batching
     conditions = {
+        "batch_wait_ms": way == "dynamic" if tokens else way != "static",
+        "prefill_chunk_tokens": tokens and way in ("continuous", "disaggregated"),
+        "prefill_replicas": tokens and way == "disaggregated",
         "spot_overhead_share": scenario.purchase == "spot",
         "unused_commitment_share": committed,
         "fixed_replicas": scenario.scaling == "fixed",

@@ -40,6 +40,8 @@ DIRECT: dict[str, tuple[str, float]] = {
     "concurrency": ("concurrency", 1.0),
     "memory_share": ("memory_share", 1.0),
     "batch_wait_ms": ("batch_wait", MILLISECOND),
+    "arrival_cv": ("arrival_cv", 1.0),
+    "output_cv": ("output_cv", 1.0),
     "min_replicas": ("min_replicas", 1.0),
     "spare_replicas": ("spare_replicas", 1.0),
     "target_utilisation": ("target_utilisation", 1.0),

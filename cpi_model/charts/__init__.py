@@ -1,0 +1,57 @@
+"""Tables to Plotly figures. Nothing is computed here but where things stand on the screen."""
+
+from cpi_model.charts.base import DARK, LIGHT, Figure, Palette, stack
+from cpi_model.charts.compression import (
+    break_even,
+    bridge,
+    describe_break_even,
+    describe_bridge,
+    describe_qualities,
+    describe_speedups,
+    quality_against_cost,
+    speedups,
+)
+from cpi_model.charts.trust import (
+    MOST_BARS,
+    describe_errors,
+    describe_scatter,
+    errors_by_group,
+    measured_text,
+    predicted_against_measured,
+)
+from cpi_model.charts.whatif import (
+    against_concurrency,
+    cost_breakdown,
+    describe_breakdown,
+    describe_curves,
+    describe_memory,
+    memory,
+)
+
+__all__ = [
+    "DARK",
+    "LIGHT",
+    "MOST_BARS",
+    "Figure",
+    "Palette",
+    "against_concurrency",
+    "break_even",
+    "bridge",
+    "cost_breakdown",
+    "describe_break_even",
+    "describe_breakdown",
+    "describe_bridge",
+    "describe_curves",
+    "describe_errors",
+    "describe_memory",
+    "describe_qualities",
+    "describe_scatter",
+    "describe_speedups",
+    "errors_by_group",
+    "measured_text",
+    "memory",
+    "predicted_against_measured",
+    "quality_against_cost",
+    "speedups",
+    "stack",
+]  # fmt: skip

@@ -1,0 +1,704 @@
+"""Percentiles under load: one replica, request by request, and in closed form.
+
+:func:`simulate` draws arrivals and lengths and works them off one by one; :func:`closed_form` gives
+means exactly or nearly so, and approximate percentiles, at once. Both take their times from
+:func:`cpi_model.evaluate.performance`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from cpi_model.evaluate import performance
+from cpi_model.formulas import collectives, queueing
+from cpi_model.inputs import Inputs
+from cpi_model.studies.validate import static_times
+from cpi_model.units import Array
+
+Batching = Literal["continuous", "static", "dynamic"]
+"""How requests come together: token by token; when a batch is full; when it is full or its oldest
+request has waited for ``Inputs.batch_wait``."""
+
+REQUESTS = 200_000
+"""Requests of a simulation, unless said otherwise."""
+LEAST_REQUESTS, MOST_REQUESTS = 1_000, 20_000_000
+WARM_UP = 0.1
+"""Share of the requests at the start that do not count, for the replica begins empty."""
+BATCHES = 30
+"""Parts of a simulation whose spread gives the errors."""
+T_95 = 2.045229642132703
+"""97.5th percentile of Student's t with 29 degrees of freedom."""
+KEPT_TABLES = 64
+"""Configurations whose times are kept, for a curve over loads asks for them again and again."""
+QUANTILES = (0.50, 0.95, 0.99)
+MOST_SPREAD = 50.0
+"""Largest coefficient of variation of arrivals or lengths."""
+OUTPUT_CV = 0.77
+"""Spread of output lengths in the Azure LLM inference trace 2023, conversation (19,366 requests):
+standard deviation over mean of GeneratedTokens."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What arrives at one replica."""
+
+    requests_per_s: float
+    """Mean rate per replica; NaN to take it from the timestamps."""
+    burstiness: float = 1.0
+    """Standard deviation of the times between arrivals over their mean, gamma distributed:
+    1 is random (Poisson), 0 even, more comes in bursts."""
+    output_cv: float = OUTPUT_CV
+    """Standard deviation of the output lengths over their mean, log-normal: 0 is constant."""
+    timestamps: Array | None = field(default=None, compare=False)
+    """Times of arrival that were recorded, rising [s]; they replace rate and burstiness."""
+
+    def __post_init__(self) -> None:
+        if self.timestamps is not None:
+            times = np.asarray(self.timestamps, dtype=float)
+            if times.ndim != 1 or len(times) < 2 or not np.isfinite(times).all():
+                raise ValueError("timestamps must be at least 2 finite times in one row.")
+            if (np.diff(times) < 0).any() or times[-1] <= times[0]:
+                raise ValueError("timestamps must rise from the first to the last.")
+        elif not 0 < self.requests_per_s < math.inf:
+            raise ValueError(
+                f"requests_per_s is {self.requests_per_s}, must be greater than 0 and finite."
+            )
+        for name in ("burstiness", "output_cv"):
+            value = getattr(self, name)
+            if not 0 <= value <= MOST_SPREAD:
+                raise ValueError(f"{name} is {value}, must be from 0 to {MOST_SPREAD:g}.")
+
+    @property
+    def rate(self) -> float:
+        """Mean arrivals. [1/s]"""
+        if self.timestamps is None:
+            return self.requests_per_s
+        return (len(self.timestamps) - 1) / float(self.timestamps[-1] - self.timestamps[0])
+
+
+class Figure(NamedTuple):
+    """A number and half of the width of its 95 % confidence interval, NaN where it has none."""
+
+    value: float
+    error: float = math.nan
+
+
+UNKNOWN = Figure(math.nan)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How a time is distributed over requests. [s]"""
+
+    mean: Figure = UNKNOWN
+    p50: Figure = UNKNOWN
+    p95: Figure = UNKNOWN
+    p99: Figure = UNKNOWN
+
+
+@dataclass(frozen=True)
+class Served:
+    """What requests see of a replica under a load; NaN where the method says nothing.
+
+    Where the replica cannot keep up (``load_share`` of 1 or more) there is no steady state: waits
+    and all that contain them are infinite.
+    """
+
+    wait: Spread
+    """Until a slot is free, or until the batch starts. [s]"""
+    ttft: Spread
+    """From arrival to the first token; the whole latency where there are no tokens. [s]"""
+    tpot: Spread
+    """Per output token after the first, averaged over a request; NaN without tokens. [s]"""
+    latency: Spread
+    """From arrival to the last token. [s]"""
+    waiting_share: Figure
+    """Share of requests that wait at all for a slot or a batch."""
+    running: Figure
+    """Mean requests that hold a slot, or are in a batch that is worked on."""
+    utilisation: Figure
+    """Share of the time in which any request runs."""
+    within_limits: Figure
+    """Share of requests that meet all of ``slo_ttft``, ``slo_tpot`` and ``slo_latency``. The closed
+    form takes the least of the three shares."""
+    throughput: float
+    """Requests finished per second in a steady state: the load, or the capacity if less."""
+    capacity: float
+    """Most requests per second that the replica keeps up with."""
+    load_share: float
+    """Load over capacity."""
+    requests: int
+    """Requests that were simulated and count; 0 in closed form."""
+    events: int
+    """Events of the simulation."""
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether the load is below the capacity."""
+        return self.load_share < 1.0
+
+
+@dataclass(frozen=True)
+class _Times:
+    """Times of a replica by the number of requests in it: 1, 2, ... slots."""
+
+    slots: int
+    prompt: Array  # s for which one prompt occupies the replica
+    token: Array  # s per token while no prompt is read
+    pace: Array  # s per token in steady state, prompts of others included
+    kept: float  # speed of decoding while a prompt is read, over that without
+    start: float  # s before a request is looked at
+    delay: float  # s from the end of the prompt's turn until it may decode
+    lead: float  # tokens' time until the first token
+    steps: float  # mean tokens after the first
+    handover: float  # s to move the cache from prefill to decoding; 0 where they are not apart
+    servers: int  # prompts read at a time by a pool of its own; 0 where there is none
+    rates: Array  # requests/s with so many in the replica
+
+
+def simulate(
+    inputs: Inputs,
+    load: Load,
+    *,
+    batching: Batching = "continuous",
+    prefill_servers: int = 0,
+    requests: int = REQUESTS,
+    seed: int = 0,
+) -> Served:
+    """Work off a random load request by request.
+
+    `inputs` are of one configuration; ``inputs.concurrency`` is the most requests that run
+    together, or the largest batch (or what memory allows, if that is less). With
+    `prefill_servers` prompts are read by that many replicas of the same kind beside this one, and
+    their keys and values are handed over; `load` is what arrives at the one that decodes. Same
+    seed, same result.
+
+    Raises
+    ------
+    ValueError
+        If the batching does not fit the model, nothing fits in memory or a number is out of range.
+    """
+    if not LEAST_REQUESTS <= requests <= MOST_REQUESTS:
+        raise ValueError(
+            f"requests is {requests:,}, must be from {LEAST_REQUESTS:,} to {MOST_REQUESTS:,}."
+        )
+    _check(inputs, batching, prefill_servers)
+    rng = np.random.default_rng(seed)
+    arrivals = _arrivals(load, requests, rng)
+    unit = _lengths(load.output_cv, len(arrivals), rng)
+    if batching == "continuous":
+        return _simulate_continuous(inputs, load, prefill_servers, arrivals, unit)
+    return _simulate_batches(inputs, load, batching, arrivals, unit)
+
+
+def closed_form(
+    inputs: Inputs,
+    load: Load,
+    *,
+    batching: Batching = "continuous",
+    prefill_servers: int = 0,
+) -> Served:
+    """The same figures without drawing: for sliders, and as a second opinion.
+
+    Only random (Poisson) arrivals have a closed form: for others waits and times are NaN.
+
+    Raises
+    ------
+    ValueError
+        If the batching does not fit the model or nothing fits in memory.
+    """
+    _check(inputs, batching, prefill_servers)
+    if batching == "continuous":
+        return _closed_continuous(inputs, load, prefill_servers)
+    return _closed_batches(inputs, load, batching)
+
+
+def capacity(
+    inputs: Inputs,
+    *,
+    batching: Batching = "continuous",
+    prefill_servers: int = 0,
+    output_cv: float = OUTPUT_CV,
+) -> float:
+    """Most requests per second that one replica keeps up with, at any latency.
+
+    Raises
+    ------
+    ValueError
+        If the batching does not fit the model or nothing fits in memory.
+    """
+    _check(inputs, batching, prefill_servers)
+    if batching == "continuous":
+        return _continuous_capacity(_times(inputs, prefill_servers))
+    lasting, _ = _lasting(_batch_times(inputs), _decode_steps(inputs), output_cv)
+    return len(lasting) / float(lasting[-1])
+
+
+def _check(inputs: Inputs, batching: Batching, prefill_servers: int) -> None:
+    if batching not in ("continuous", "static", "dynamic"):
+        raise ValueError(f"batching is {batching!r}, must be continuous, static or dynamic.")
+    if batching == "continuous" and not inputs.is_llm:
+        raise ValueError(
+            "A model without tokens runs in batches: batching must be static or dynamic."
+        )
+    if prefill_servers < 0:
+        raise ValueError(f"prefill_servers is {prefill_servers}, must be 0 or more.")
+    if prefill_servers and batching != "continuous":
+        raise ValueError("Prefill apart from decoding needs continuous batching.")
+
+
+# Times of the replica ----------------------------------------------------------------------------
+
+
+def _slots(inputs: Inputs) -> int:
+    """Requests that run together: what is asked for, or what memory allows."""
+    speed = performance(inputs)
+    if speed.obstacles:
+        raise ValueError("The model, or one request of it, does not fit in memory or context.")
+    return max(int(min(inputs.concurrency, speed.max_concurrency)), 1)
+
+
+def _decode_steps(inputs: Inputs) -> float:
+    return max(float(inputs.output_tokens) - 1.0, 0.0) if inputs.is_llm else 0.0
+
+
+@lru_cache(maxsize=KEPT_TABLES)
+def _times(inputs: Inputs, prefill_servers: int) -> _Times:
+    slots = _slots(inputs)
+    # What a closed loop adds to the first token (all requests begin at once, and prompts that
+    # are waited for) comes from the queue itself here.
+    alone = replace(inputs, ttft_burst=0.0, ttft_queue=0.0, prefill_interference=0.0)
+    speed = performance(replace(alone, concurrency=np.arange(1.0, slots + 1.0)))
+    step, ttft, token = (
+        np.asarray(column) for column in (speed.decode_step_time, speed.ttft, speed.tpot)
+    )
+    occupied = np.asarray(speed.prefill_time) / float(inputs.pipeline_parallel)
+    # A pool of prefill servers has every copy of the attention as a server of its own.
+    copies = float(inputs.data_parallel)
+    prompt = (occupied + inputs.host_time) / (1.0 if prefill_servers else copies)
+    blocked = float(inputs.prefill_interference * occupied[0] / (occupied[0] + inputs.host_time))
+    start, waited = float(inputs.ttft_start), float(inputs.ttft_step * step[0])
+    # What is left of a single request's time to first token.
+    delay = max(float(ttft[0]) - start - waited - float(prompt[0]), 0.0)
+    steps, handover, lead, servers = _decode_steps(inputs), 0.0, waited / float(token[0]), 0
+    blocked = min(blocked, 1.0)
+    if prefill_servers:
+        handover, servers = _handover_time(inputs), prefill_servers * int(copies)
+        start, lead, blocked = start + waited, 0.0, 0.0
+        none = np.zeros_like(prompt)
+        rates, pace = queueing.flow_equivalent_rates(none, token, max(steps, 1e-9), 0.0, 0.0)
+    else:
+        rates, pace = queueing.flow_equivalent_rates(prompt, token, lead + steps, delay, blocked)
+    return _Times(
+        slots, prompt, token, pace, 1.0 - blocked, start, delay, lead, steps,
+        handover, servers, rates,
+    )  # fmt: skip
+
+
+def _handover_time(inputs: Inputs) -> float:
+    """Keys and values of one prompt over the network between servers, all devices at once."""
+    prompt = performance(replace(inputs, concurrency=1.0, output_tokens=0.0))
+    cache = float(prompt.cache_memory) * float(inputs.data_parallel)
+    link = inputs.slow_link_bandwidth * inputs.slow_link_efficiency
+    return float(collectives.point_to_point_time(cache, 2.0, link, inputs.slow_collective_latency))
+
+
+@lru_cache(maxsize=KEPT_TABLES)
+def _batch_times(inputs: Inputs) -> tuple[Array, Array]:
+    """First and each further token of batches of 1, 2, ... requests. [s]"""
+    sized = replace(inputs, concurrency=np.arange(1.0, _slots(inputs) + 1.0))
+    first = np.asarray(static_times(sized, performance(sized))[0])
+    return first, _token_times(sized) if inputs.is_llm else np.zeros_like(first)
+
+
+def _token_times(inputs: Inputs) -> Array:
+    """Time per token of requests that decode while no prompt is read. [s]"""
+    times: Array = np.asarray(performance(replace(inputs, prefill_interference=0.0)).tpot)
+    return times
+
+
+def _continuous_capacity(times: _Times) -> float:
+    most = float(times.rates.max())
+    if times.servers:
+        most = min(most, times.servers / float(times.prompt[0]))
+    return most
+
+
+def _lasting(times: tuple[Array, Array], steps: float, output_cv: float) -> tuple[Array, Array]:
+    """Mean and spread of the time of batches of 1, 2, ... requests: the longest answer's. [s]"""
+    first, token = times
+    if not steps:
+        return first, np.zeros_like(first)
+    # The longest of many grows slowly: a few sizes say enough about the others.
+    some = np.unique(np.round(np.geomspace(1.0, len(first), min(len(first), 40))))
+    at = np.log(np.arange(1.0, len(first) + 1.0))
+    mean, sd = (
+        steps * token * np.interp(at, np.log(some), column)
+        for column in queueing.longest_work(some, output_cv)
+    )
+    return first + mean, sd
+
+
+# Drawing -----------------------------------------------------------------------------------------
+
+
+def _arrivals(load: Load, requests: int, rng: np.random.Generator) -> Array:
+    if load.timestamps is not None:
+        recorded: Array = np.array(load.timestamps, dtype=float)
+        recorded -= recorded[0]
+        return recorded
+    mean = 1.0 / load.requests_per_s
+    if load.burstiness == 0.0:
+        return mean * np.arange(1.0, requests + 1.0)
+    shape = load.burstiness**-2.0
+    return np.cumsum(rng.gamma(shape, mean / shape, requests))
+
+
+def _lengths(output_cv: float, count: int, rng: np.random.Generator) -> Array:
+    """Lengths of answers over their mean."""
+    log_sd = math.sqrt(math.log1p(output_cv**2))
+    return rng.lognormal(-0.5 * log_sd**2, log_sd, count)
+
+
+# Simulation --------------------------------------------------------------------------------------
+
+
+def _simulate_continuous(
+    inputs: Inputs, load: Load, prefill_servers: int, arrivals: Array, unit: Array
+) -> Served:
+    from cpi_model.studies import events
+
+    times = _times(inputs, prefill_servers)
+    most = _continuous_capacity(times)
+    if load.timestamps is None and load.rate >= most:
+        return _overloaded(inputs, load, most, times.slots, float(times.pace[-1]))
+    steps = unit * times.steps
+    prompt, step = _from_zero(times.prompt), _from_zero(times.token)
+    # What happens before a request is looked at moves all of them alike.
+    ready = arrivals + times.start
+    if times.servers:
+        # The first token is there when its prompt has been read; the rest follows elsewhere.
+        own = float(times.prompt[0])
+        read = events.first_come_first_served(ready, own, times.servers)
+        shown = read + times.delay
+        entered = shown + times.handover
+        taken, _, done, areas, count = events.continuous(
+            entered, steps, np.zeros_like(prompt), step, 1.0, 0.0, 0.0
+        )
+        first, wait = shown, (read - own - ready) + (taken - entered)
+    else:
+        taken, first, done, areas, count = events.continuous(
+            ready, steps, prompt, step, times.kept, times.delay, times.lead
+        )
+        wait = taken - ready
+    with np.errstate(divide="ignore", invalid="ignore"):
+        decoding = done - (entered if times.servers else first)
+        tpot = np.where(steps > 0.0, decoding / steps, np.nan)
+    return _measured(
+        inputs, load, most, arrivals, wait, first - arrivals, tpot, done - arrivals,
+        done - taken, areas, float(done.max()), count,
+    )  # fmt: skip
+
+
+def _simulate_batches(
+    inputs: Inputs, load: Load, batching: Batching, arrivals: Array, unit: Array
+) -> Served:
+    from cpi_model.studies import events
+
+    first_times, token_times = _batch_times(inputs)
+    steps = unit * _decode_steps(inputs)
+    most = capacity(inputs, batching=batching, output_cv=load.output_cv)
+    if load.timestamps is None and load.rate >= most:
+        return _overloaded(inputs, load, most, len(first_times), float(token_times[-1]))
+    longest_wait = math.inf if batching == "static" else float(inputs.batch_wait)
+    taken, first, done, areas, count = events.batches(
+        arrivals, steps, _from_zero(first_times), _from_zero(token_times), longest_wait
+    )
+    whole = ~np.isnan(done)
+    if not whole.any():
+        raise ValueError(
+            f"{len(arrivals):,} requests do not fill one batch of {len(first_times):,}."
+        )
+    size = int(whole.sum())
+    taken, first, done, arrivals = taken[:size], first[:size], done[:size], arrivals[:size]
+    sizes = np.diff(np.append(np.flatnonzero(np.diff(taken, prepend=-1.0)), size))
+    pace = np.repeat(token_times[sizes - 1], sizes)
+    tpot = pace if inputs.is_llm else np.full(size, np.nan)
+    first = first if inputs.is_llm else done
+    return _measured(
+        inputs, load, most, arrivals, taken - arrivals, first - arrivals, tpot, done - arrivals,
+        done - taken, areas, float(done.max()), count,
+    )  # fmt: skip
+
+
+def _from_zero(by_number: Array) -> Array:
+    """Figures for 0, 1, 2, ... requests; what stands for none is never used."""
+    return np.concatenate([by_number[:1], by_number])
+
+
+def _measured(
+    inputs: Inputs,
+    load: Load,
+    most: float,
+    arrivals: Array,
+    wait: Array,
+    ttft: Array,
+    tpot: Array,
+    latency: Array,
+    held: Array,
+    areas: Array,
+    end: float,
+    events: int,
+) -> Served:
+    """Figures of the requests after the start, with errors from batch means."""
+    begin = int(WARM_UP * len(arrivals)) if load.timestamps is None else 0
+    # Batches of equal size; a few requests at the start make up the difference.
+    parts = BATCHES if len(arrivals) - begin >= 2 * BATCHES else 1
+    begin += (len(arrivals) - begin) % parts
+    rate = (len(arrivals) - begin) / max(float(arrivals[-1] - arrivals[begin]), 1e-300)
+    wait, ttft, tpot, latency, held = (
+        column[begin:] for column in (wait, ttft, tpot, latency, held)
+    )
+    good = latency <= inputs.slo_latency
+    if inputs.is_llm:
+        good &= (ttft <= inputs.slo_ttft) & ~(tpot > inputs.slo_tpot)
+    mean_held = _figure(held, parts)
+    return Served(
+        wait=_spread(wait, parts),
+        ttft=_spread(ttft, parts),
+        tpot=_spread(tpot, parts),
+        latency=_spread(latency, parts),
+        waiting_share=_figure((wait > 1e-9).astype(float), parts),
+        running=Figure(rate * mean_held.value, rate * mean_held.error),
+        utilisation=Figure(float(areas[1]) / end),
+        within_limits=_figure(good.astype(float), parts),
+        throughput=min(load.rate, most),
+        capacity=most,
+        load_share=load.rate / most,
+        requests=len(latency),
+        events=events,
+    )
+
+
+def _figure(values: Array, parts: int) -> Figure:
+    return _with_error(float(values.mean()), values.reshape(parts, -1).mean(axis=1))
+
+
+def _spread(values: Array, parts: int) -> Spread:
+    if np.isnan(values).any():
+        return Spread()
+    whole = np.quantile(values, QUANTILES)
+    each = np.quantile(values.reshape(parts, -1), QUANTILES, axis=1)
+    quantiles = (_with_error(float(q), part) for q, part in zip(whole, each, strict=True))
+    return Spread(_figure(values, parts), *quantiles)
+
+
+def _with_error(value: float, parts: Array) -> Figure:
+    if len(parts) < 2:
+        return Figure(value)
+    return Figure(value, T_95 * float(parts.std(ddof=1)) / math.sqrt(len(parts)))
+
+
+# Closed form -------------------------------------------------------------------------------------
+
+STATES = 24
+"""Numbers of requests, put together, whose pace is told apart."""
+WAITS = np.linspace(0.25, 7.0, 10)
+"""Waits over their mean that stand for an exponential one."""
+MET_SPREAD = math.sqrt(2.0 / math.e)
+"""Part of the spread of the pace that is left when it is averaged over a request. A number of
+requests that is correlated over a request's time as exp(-t) has it (an approximation)."""
+
+
+def _closed_continuous(inputs: Inputs, load: Load, prefill_servers: int) -> Served:
+    times = _times(inputs, prefill_servers)
+    most, rate = _continuous_capacity(times), load.rate
+    if rate >= most:
+        return _overloaded(inputs, load, most, times.slots, float(times.pace[-1]))
+    if load.burstiness != 1.0 or load.timestamps is not None:
+        return _no_closed_form(load, most)
+    rates, apart = times.rates, times.servers > 0
+    shares, met = queueing.state_shares(rate, rates), queueing.pace_weights(rate, rates)
+    running = float(queueing.mean_running(rate, rates))
+    waiting, slot_wait = float(shares[-1]), float(queueing.slot_wait(rate, rates))
+    prompt, pace = float(met @ times.prompt), float(met @ times.pace)
+    if apart:
+        behind = float(queueing.erlang_c(rate * prompt, float(times.servers)))
+        exponential = float(queueing.multi_server_wait(rate, prompt, float(times.servers)))
+        # Times that do not vary wait half as long: exact for one server, near it for more.
+        prompt_wait = 0.5 * exponential
+    else:
+        behind = min(rate * prompt, 1.0)
+        prompt_wait = float(queueing.single_server_wait(rate, prompt, 0.0))
+        # Slots limit how many prompts can wait.
+        prompt_wait = min(prompt_wait, running / rate)
+    before = times.start + prompt + times.delay
+    ttft = before + prompt_wait + times.lead * pace
+    if apart:
+        wait = prompt_wait + slot_wait
+        latency = ttft + times.handover + slot_wait + running / rate
+    else:
+        wait = slot_wait
+        ttft += slot_wait
+        latency = times.start + slot_wait + running / rate
+
+    # Percentiles: states that are met, waits for a slot in the last one, waits for prompts.
+    states, seen = _merged(met, pace + MET_SPREAD * (times.pace - pace))
+    states[-1] = max(states[-1] - waiting, 0.0)
+    slot, often = _waits(waiting, slot_wait)
+    each_slot = np.concatenate([np.zeros(len(seen)), slot[1:]])
+    each_pace = np.concatenate([seen, np.full(len(slot) - 1, seen[-1])])
+    each_share = np.concatenate([states, often[1:]])
+    turn, how_often = _waits(behind, prompt_wait)
+    turns = np.tile(turn, len(each_share))
+    slots, paces = np.repeat(each_slot, len(turn)), np.repeat(each_pace, len(turn))
+    weight = np.outer(each_share, how_often).ravel()
+    # Tokens before the first one shown wait for whole prompts that come in between.
+    stall = (1.0 - times.kept) * prompt
+    token = float(met @ times.token)
+    between = times.lead * (pace - token) / stall if stall else 0.0
+    stalled = np.exp(-between) * np.array([1.0, between, 0.5 * between**2])
+    first_fixed = before + turns + (0.0 if apart else slots)
+    first_fixed = np.add.outer(first_fixed, stall * np.arange(3.0)).ravel()
+    first_weight = np.outer(weight, stalled / stalled.sum()).ravel()
+    first = queueing.shared_times(
+        first_fixed, np.repeat(paces * token / pace, 3), first_weight, times.lead, 0.0
+    )
+    fixed = before + turns + slots + times.handover + times.lead * paces
+    whole = queueing.shared_times(fixed, paces, weight, times.steps, load.output_cv)
+    each = (seen, _merged(met, times.pace)[0]) if times.steps else (np.array([np.nan]),) * 2
+    waits = (turns + slots, weight) if apart else None
+    within = min(
+        _share_within(float(inputs.slo_ttft), *first),
+        _share_within(float(inputs.slo_tpot), *each),
+        _share_within(float(inputs.slo_latency), *whole),
+    )
+    return Served(
+        wait=_approximate(wait, *waits) if waits else Spread(
+            Figure(slot_wait),
+            *(Figure(float(queueing.wait_quantile(waiting, slot_wait, q))) for q in QUANTILES),
+        ),
+        ttft=_approximate(ttft, *first),
+        tpot=_approximate(pace, *each) if times.steps else Spread(),
+        latency=_approximate(latency, *whole),
+        waiting_share=Figure(1.0 - (1.0 - waiting) * (1.0 - behind) if apart else waiting),
+        running=Figure(running),
+        utilisation=Figure(1.0 - float(shares[0])),
+        within_limits=Figure(within),
+        throughput=rate,
+        capacity=most,
+        load_share=rate / most,
+        requests=0,
+        events=0,
+    )  # fmt: skip
+
+
+def _merged(weights: Array, pace: Array) -> tuple[Array, Array]:
+    """At most so many states, neighbours put together."""
+    width = -(-len(weights) // STATES)
+    # Seldom met states at the ends would use up groups; the middle is what counts.
+    known = np.flatnonzero(weights > 1e-5)
+    low, high = int(known[0]), int(known[-1]) + 1
+    width = max(-(-(high - low) // STATES), 1)
+    starts = np.arange(low, high, width)
+    mass = np.add.reduceat(weights[:high], starts)
+    return mass / mass.sum(), np.add.reduceat((weights * pace)[:high], starts) / mass
+
+
+def _waits(share: float, mean: float) -> tuple[Array, Array]:
+    """No wait, and an exponential one for a share of requests, at a few points."""
+    chance = np.exp(-WAITS)
+    chance /= chance.sum()
+    points = WAITS / (chance @ WAITS) * (mean / share if share else 0.0)
+    return np.append(0.0, points), np.append(1.0 - share, share * chance)
+
+
+def _approximate(mean: float, values: Array, weights: Array) -> Spread:
+    found = np.quantile(values, QUANTILES, weights=weights, method="inverted_cdf")
+    return Spread(Figure(mean), *(Figure(float(value)) for value in found))
+
+
+def _share_within(limit: float, values: Array, weights: Array) -> float:
+    """Share of the times that keep a limit; what there is no time of keeps it."""
+    if np.isnan(values).any():
+        return 1.0
+    return float(weights[values <= limit].sum() / weights.sum())
+
+
+def _closed_batches(inputs: Inputs, load: Load, batching: Batching) -> Served:
+    first_times, token_times = _batch_times(inputs)
+    steps = _decode_steps(inputs)
+    lasting, varying = _lasting((first_times, token_times), steps, load.output_cv)
+    most, rate = len(lasting) / float(lasting[-1]), load.rate
+    if rate >= most:
+        return _overloaded(inputs, load, most, len(lasting), float(token_times[-1]))
+    if load.burstiness != 1.0 or load.timestamps is not None:
+        return _no_closed_form(load, most)
+    longest_wait = math.inf if batching == "static" else float(inputs.batch_wait)
+    wait, busy, shares = queueing.batch_queue(rate, lasting, varying, longest_wait)
+    of_requests = shares * np.arange(1.0, len(shares) + 1.0)
+    of_requests /= of_requests.sum()
+    whole = wait + float(of_requests @ lasting)
+    first = wait + float(of_requests @ first_times) if inputs.is_llm else whole
+    pace = float(of_requests @ token_times) if steps else math.nan
+    return Served(
+        wait=Spread(Figure(wait)),
+        ttft=Spread(Figure(first)),
+        tpot=Spread(Figure(pace)),
+        latency=Spread(Figure(whole)),
+        waiting_share=UNKNOWN,
+        running=Figure(rate * (whole - wait)),
+        utilisation=Figure(busy),
+        within_limits=UNKNOWN,
+        throughput=rate,
+        capacity=most,
+        load_share=rate / most,
+        requests=0,
+        events=0,
+    )
+
+
+def _overloaded(inputs: Inputs, load: Load, most: float, slots: int, pace: float) -> Served:
+    """No steady state: the queue grows for ever."""
+    never = Figure(math.inf)
+    endless = Spread(never, never, never, never)
+    full = Spread(*(Figure(pace),) * 4) if inputs.is_llm else Spread()
+    return Served(
+        wait=endless,
+        ttft=endless,
+        tpot=full,
+        latency=endless,
+        waiting_share=Figure(1.0),
+        running=Figure(float(slots)),
+        utilisation=Figure(1.0),
+        within_limits=Figure(0.0),
+        throughput=most,
+        capacity=most,
+        load_share=load.rate / most,
+        requests=0,
+        events=0,
+    )
+
+
+def _no_closed_form(load: Load, most: float) -> Served:
+    nothing = Spread()
+    return Served(
+        wait=nothing,
+        ttft=nothing,
+        tpot=nothing,
+        latency=nothing,
+        waiting_share=UNKNOWN,
+        running=UNKNOWN,
+        utilisation=UNKNOWN,
+        within_limits=UNKNOWN,
+        throughput=load.rate,
+        capacity=most,
+        load_share=load.rate / most,
+        requests=0,
+        events=0,
+    )
