@@ -405,6 +405,98 @@ def _behind(bands: Mapping[str, Any]) -> str:
     return f"Likely: P10 to P90 of {band['rows']:,} measured runs{others}; eight of ten lie inside."
 
 
+# compress ----------------------------------------------------------------------------------------
+
+
+@app.command()
+def compress(
+    link: Link = None, file: File = None, assignments: Assignments = None, as_json: AsJson = False
+) -> None:
+    """What each lever of compression saves, what it costs in quality, and when it pays."""
+    from cpi_model.inputs import ImpossibleChoice
+    from cpi_model.studies import compression
+
+    scenario, facts = _scenario(link, file, assignments), _facts()
+    try:
+        document = compression.summary(scenario, facts)
+    except ImpossibleChoice as impossible:
+        raise BadInput(str(impossible)) from None
+    if as_json:
+        _print_json(document)
+    else:
+        _print_compression(scenario, document)
+
+
+def _print_compression(scenario: Scenario, document: Mapping[str, Any]) -> None:
+    from cpi_model.units import DAY, MILLION, MONTH, PERCENT
+
+    rate = scenario.currency_per_usd
+    basis = "fully loaded" if document["basis"] == "loaded" else "marginal"
+
+    def million(value: float | None) -> float | None:
+        return None if value is None else value * MILLION * rate
+
+    def in_percent(value: float | None) -> float | None:
+        return None if value is None else value / PERCENT
+
+    levers = [
+        row | {
+            "cost": million(row["cost_per_inference_usd"]),
+            "change": in_percent(row["change_share"]),
+            "alone": in_percent(row["change_alone_share"]),
+        }
+        for row in document["levers"]
+    ]  # fmt: skip
+    _print_table(
+        {
+            "lever": "Lever added", "cost": f"{scenario.currency} per million, {basis}",
+            "change": "change, %", "alone": "alone, %", "ttft_ms": "first token, ms",
+            "tpot_ms": "per token, ms", "latency_p95_ms": "latency p95, ms",
+            "throughput_per_s": "replica, 1/s", "devices": "devices",
+        },
+        levers, spare=("throughput_per_s", "latency_p95_ms", "ttft_ms", "tpot_ms"),
+    )  # fmt: skip
+    _print_lines(document["left_out"])
+
+    def kept(quality: Mapping[str, Any] | None) -> str | None:
+        if quality is None:
+            return None
+        low, middle, high = (f"{quality[end] / PERCENT:.1f}" for end in ("low", "median", "high"))
+        blank = "; not measured: " + ", ".join(quality["not_measured"])
+        return f"{middle} ({low} to {high}){blank if quality['not_measured'] else ''}"
+
+    def measured(found: Mapping[str, Any] | None) -> str | None:
+        if found is None:
+            return None
+        return f"{found['median']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+
+    precisions = [
+        row | {
+            "cost": million(row["cost_per_inference_usd"]), "kept": kept(row["quality"]),
+            "measured": measured(row["measured_speedup"]),
+        }
+        for row in document["precisions"]
+    ]  # fmt: skip
+    _print_table(
+        {
+            "scheme": "Precision", "engine": "engine", "devices": "devices",
+            "cost": f"{scenario.currency} per million", "speedup": "speed, estimated",
+            "measured": "speed, measured", "kept": "quality kept, %",
+        },
+        precisions, spare=("measured", "engine"),
+    )  # fmt: skip
+    _print_lines([f"Quality kept with all levers, %: {kept(document['quality'])}"])
+    paid = document["distillation"]
+    if paid is not None:
+        cost = (paid["data_usd"] + paid["training_usd"]) * rate
+        days = paid["break_even_days"]
+        when = "never" if days is None else f"after {_digits(days * DAY / MONTH)} months"
+        _print_lines([
+            f"The student costs {_digits(cost)} {scenario.currency} before it serves; paid back "
+            f"{when}, {_digits(paid['break_even_inferences'])} inferences."
+        ])  # fmt: skip
+
+
 # sweep -------------------------------------------------------------------------------------------
 
 

@@ -174,17 +174,25 @@ def _nice(low: float, high: float) -> list[float]:
 
 
 def _front(costs: Sequence[float], qualities: Sequence[float]) -> list[int]:
-    """Places that nothing cheaper beats in quality."""
-    best, found = -math.inf, []
-    for place in sorted(range(len(costs)), key=lambda at: (costs[at], -qualities[at])):
+    """Places that nothing cheaper beats in quality, as far as their names do not overlap."""
+    best, found, last = -math.inf, [], 0.0
+    for place in sorted(range(len(costs)), key=lambda at: (round(costs[at], 1), -qualities[at])):
         if qualities[place] > best:
             best = qualities[place]
-            found.append(place)
+            if costs[place] > NAME_WIDTH * last:
+                found.append(place)
+                last = costs[place]
     return found
 
 
+NAME_WIDTH = 1.35
+"""Factor of the cost that a name takes on the axis."""
+
+
 def _short_name(each: Precision) -> str:
-    return each.scheme.name.split(" (")[0].split(" weights")[0]
+    """The name of a scheme without what goes without saying."""
+    name = each.scheme.name.split(" (")[0]
+    return name.replace(" weights and activations", "").replace(" weights by", "")
 
 
 def _precision_text(each: Precision, scenario: Scenario) -> str:

@@ -8,15 +8,16 @@ weights fit.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import cache
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cpi_model.catalog import Catalog
+from cpi_model.catalog import Catalog, catalog
 from cpi_model.coefficients import coefficients
 from cpi_model.evaluate import Estimate
 from cpi_model.formulas import distillation
@@ -25,13 +26,17 @@ from cpi_model.inputs import (
     ImpossibleChoice,
     choose,
     engine_serves,
+    parameters,
+    sparsity_lack,
     training_cost,
 )
 from cpi_model.scenario import FIELDS, Scenario
-from cpi_model.schema import Scheme
-from cpi_model.studies import evidence, service
+from cpi_model.schema import Evidence, Model, Scheme
+from cpi_model.studies import evidence, service, sweep
+from cpi_model.studies.answer import known
 from cpi_model.studies.evidence import Range
-from cpi_model.units import DAY, MONTH, Array
+from cpi_model.studies.service import Service
+from cpi_model.units import DAY, MILLISECOND, MONTH, Array
 
 if TYPE_CHECKING:
     from cpi_model.studies.evidence import Speedups
@@ -71,6 +76,8 @@ LEVERS = (
 The order decides how much of a saving that several share is shown as whose; :func:`shapley` takes
 the mean over all orders.
 """
+ONLY_TOKENS = {"cache", "draft", "prefix"}
+"""Levers of language models."""
 SWITCHES = {lever.id: lever.fields[:1] for lever in LEVERS} | {
     "pruning": ("kept_depth", "kept_width"),
 }
@@ -139,8 +146,11 @@ class Kept:
     """What is left of the quality: of the parts that were measured or are stated."""
 
     known: Range
+    """All known parts together, as if their losses had nothing to do with each other."""
+    parts: tuple[tuple[str, Range], ...]
+    """What each lever leaves, where it is known."""
     unknown: tuple[str, ...]
-    """Parts of which nobody measured what they cost."""
+    """Levers of which nobody measured what they cost."""
 
     def passes(self, floor: float) -> bool | None:
         """Whether the middle of what was measured is enough; None where too little is known."""
@@ -156,10 +166,9 @@ def active(scenario: Scenario, catalog: Catalog) -> list[Lever]:
     """Levers that are pulled, in order."""
     start = service.before(scenario, catalog).model_copy(update={"cached_input_share": 0.0})
     tokens = _has_tokens(scenario, catalog)
-    only_tokens = {"cache", "draft", "prefix"}
     return [
         lever for lever in LEVERS
-        if (tokens or lever.id not in only_tokens)
+        if (tokens or lever.id not in ONLY_TOKENS)
         and any(getattr(scenario, name) != getattr(start, name) for name in SWITCHES[lever.id])
     ]  # fmt: skip
 
@@ -179,42 +188,75 @@ def with_levers(scenario: Scenario, levers: Iterable[Lever], catalog: Catalog) -
 
 
 def state(scenario: Scenario, catalog: Catalog) -> State:
-    """Estimate a scenario on its devices, or on twice as many until its weights fit.
+    """Estimate one scenario; see :func:`states`."""
+    return states([scenario], catalog)[0]
 
-    A number of replicas that is fixed would not do for every lever, so there are always enough.
+
+def states(scenarios: Sequence[Scenario], catalog: Catalog) -> list[State]:
+    """Estimate scenarios on their devices, each on twice as many until its weights fit.
+
+    All in a few calls, however many they are. A number of replicas that is fixed would not do for
+    every lever, so there are always enough.
     """
-    if scenario.scaling == "fixed":
-        scenario = scenario.model_copy(update={"scaling": "peak"})
-    devices = scenario.tensor_parallel
-    problem = ""
-    while True:
-        tried = scenario.model_copy(update={"tensor_parallel": devices})
-        try:
-            choice = choose(tried, catalog)
-            whole = service.resolve(tried, choice, catalog, coefficients())
-        except ImpossibleChoice as impossible:
-            return State(tried, None, None, problem or str(impossible))
-        estimate = service.estimate(whole)
-        if estimate.feasible or not int(estimate.obstacles) & service.MEMORY:
-            reason = "" if estimate.feasible else "A request is too long for the model."
-            return State(tried, choice, estimate, reason)
-        problem = "The weights do not fit on this hardware."
-        devices *= 2
-        shape, chip = choice.model.transformer, choice.accelerator
-        if shape is None or chip.kind == "cpu" or devices > chip.fast_domain_devices:
-            return State(tried, choice, estimate, problem)
-        if shape.attention.heads % devices:
-            return State(tried, choice, estimate, problem)
+    found: dict[int, State] = {}
+    waiting = dict(enumerate(scenarios))
+    while waiting:
+        looked_up: dict[int, tuple[Scenario, Choice, Service]] = {}
+        for index, scenario in waiting.items():
+            tried = scenario
+            if scenario.scaling == "fixed":
+                tried = scenario.model_copy(update={"scaling": "peak"})
+            try:
+                choice = choose(tried, catalog)
+                whole = service.resolve(tried, choice, catalog, coefficients())
+                looked_up[index] = tried, choice, whole
+            except ImpossibleChoice as impossible:
+                found[index] = State(tried, None, None, str(impossible))
+        waiting = {}
+        for index, estimate in _estimates({at: each[2] for at, each in looked_up.items()}):
+            tried, choice, _ = looked_up[index]
+            bits = int(estimate.obstacles)
+            if bits & service.MEMORY and (devices := _twice(tried, choice)):
+                waiting[index] = tried.model_copy(update={"tensor_parallel": devices})
+                continue
+            reason = "" if estimate.feasible else (
+                "The weights do not fit on this hardware." if bits & service.MEMORY
+                else "A request is too long for the model."
+            )  # fmt: skip
+            found[index] = State(tried, choice, estimate, reason)
+    return [found[index] for index in range(len(scenarios))]
+
+
+def _twice(scenario: Scenario, choice: Choice) -> int | None:
+    """Twice the devices of a replica, where the model and the fast link allow them."""
+    shape, chip = choice.model.transformer, choice.accelerator
+    devices = 2 * scenario.tensor_parallel
+    if shape is None or chip.kind == "cpu" or devices > chip.fast_domain_devices:
+        return None
+    return devices if shape.attention.heads % devices == 0 else None
+
+
+def _estimates(services: dict[int, Service]) -> Iterator[tuple[int, Estimate]]:
+    """Estimates of services by their places: those of one model together, and those of two."""
+    for two in (False, True):
+        places = [at for at, each in services.items() if (each.first is not None) == two]
+        if not places:
+            continue
+        estimate = service.estimate(service.together([services[at] for at in places]))
+        for row, place in enumerate(places):
+            yield place, sweep.row(estimate, row)
 
 
 def bridge(scenario: Scenario, catalog: Catalog) -> Bridge:
     """Cost from the model before compression to the scenario, each lever added to those before."""
     levers = active(scenario, catalog)
-    before = state(with_levers(scenario, (), catalog), catalog)
+    chosen = [levers[:count] for count in range(len(levers) + 1)]
+    chosen += [[lever] for lever in levers]
+    before, *rest = states([with_levers(scenario, each, catalog) for each in chosen], catalog)
     now, steps, left_out = before, [], []
-    for count, lever in enumerate(levers, start=1):
-        following = state(with_levers(scenario, levers[:count], catalog), catalog)
-        alone = state(with_levers(scenario, (lever,), catalog), catalog)
+    for lever, following, alone in zip(
+        levers, rest[: len(levers)], rest[len(levers) :], strict=True
+    ):
         if not following.feasible:
             left_out.append(f"{lever.title}: {following.problem}")
             following = replace(following, estimate=now.estimate, choice=now.choice)
@@ -241,15 +283,15 @@ def shapley(scenario: Scenario, catalog: Catalog) -> dict[str, float]:
     levers = active(scenario, catalog)
     if len(levers) > MOST_TOGETHER:
         raise ValueError(f"{len(levers)} levers are too many: at most {MOST_TOGETHER}.")
+    subsets = [chosen for size in range(len(levers) + 1) for chosen in combinations(levers, size)]
+    found = states([with_levers(scenario, chosen, catalog) for chosen in subsets], catalog)
     costs: dict[frozenset[str], float] = {}
-    for size in range(len(levers) + 1):
-        for chosen in combinations(levers, size):
-            names = frozenset(lever.id for lever in chosen)
-            cost = state(with_levers(scenario, chosen, catalog), catalog).cost
-            if math.isnan(cost):
-                parts = (costs[names - {name}] for name in names)
-                cost = next((each for each in parts if not math.isnan(each)), math.nan)
-            costs[names] = cost
+    for chosen, now in zip(subsets, found, strict=True):
+        names, cost = frozenset(lever.id for lever in chosen), now.cost
+        if math.isnan(cost):
+            parts = (costs[names - {name}] for name in names)
+            cost = next((each for each in parts if not math.isnan(each)), math.nan)
+        costs[names] = cost
     count = len(levers)
     return {
         lever.id: sum(
@@ -264,45 +306,51 @@ def shapley(scenario: Scenario, catalog: Catalog) -> dict[str, float]:
 # Quality -----------------------------------------------------------------------------------------
 
 
-def kept(scenario: Scenario, catalog: Catalog) -> Kept:
-    """Quality that is left with all levers of a scenario, as if their losses were independent."""
-    parts: list[Range] = []
-    unknown: list[str] = []
-    for title, found in _parts(scenario, catalog):
-        if found is None:
-            unknown.append(title)
-        else:
-            parts.append(found)
-    known = evidence.product(parts) or evidence.REFERENCE_RANGE
-    return Kept(known, tuple(unknown))
+def kept(scenario: Scenario, choice: Choice) -> Kept:
+    """Quality that is left with all levers of a scenario that has been looked up."""
+    found = list(_parts(scenario, choice))
+    parts = tuple((title, each) for title, each in found if each is not None)
+    whole = evidence.product([each for _, each in parts]) or evidence.REFERENCE_RANGE
+    return Kept(whole, parts, tuple(title for title, each in found if each is None))
 
 
-def _parts(scenario: Scenario, catalog: Catalog) -> Iterator[tuple[str, Range | None]]:
+def _parts(scenario: Scenario, choice: Choice) -> Iterator[tuple[str, Range | None]]:
     """What each lever leaves of the quality; None where it is not known."""
-    choice = choose(scenario, catalog)
     model = choice.model
     if choice.teacher is not None:
         own = scenario.student_quality
-        yield "the student", (
+        yield "Student", (
             _stated(own, "as you state it") if own is not None
-            else evidence.quality("distillation", model).retained
+            else _retained("distillation", model)
         )  # fmt: skip
     if scenario.kept_depth * scenario.kept_width < 1.0:
-        yield "smaller layers", evidence.quality("structured", model).retained
+        yield "Smaller layers", _retained("structured", model)
     if scenario.sparsity == "two_of_four":
-        yield "two of four weights zero", evidence.quality("2:4", model).retained
+        yield "Two of four weights zero", _retained("2:4", model)
     elif scenario.sparsity == "unstructured" and scenario.zero_share:
-        found = evidence.quality("unstructured", model, sparsity_share=scenario.zero_share)
-        yield "zero weights", found.retained
-    yield choice.scheme.name, evidence.quality(choice.scheme.id, model).retained
+        yield "Zero weights", _retained("unstructured", model, scenario.zero_share)
+    yield choice.scheme.name, _retained(choice.scheme.id, model)
     if scenario.kv_precision != "bf16" and model.transformer is not None:
-        yield f"a KV cache in {scenario.kv_precision}", None
+        yield f"KV cache in {scenario.kv_precision}", None
     if scenario.exit_share:
-        yield "early exits", _mixed(scenario.exit_share, scenario.exit_quality)
+        yield "Early exits", _mixed(scenario.exit_share, scenario.exit_quality)
     if scenario.cascade_model != "none":
-        yield "the cascade", _mixed(1.0 - scenario.escalated_share, scenario.small_quality)
+        yield "Cascade", _mixed(1.0 - scenario.escalated_share, scenario.small_quality)
     if scenario.answer_hit_share:
-        yield "cached answers", _mixed(scenario.answer_hit_share, scenario.hit_quality)
+        yield "Cached answers", _mixed(scenario.answer_hit_share, scenario.hit_quality)
+
+
+@cache
+def _about(technique: str) -> tuple[Evidence, ...]:
+    """Rows of evidence on a technique or on one that is like it: a few of very many."""
+    names = {technique, *evidence.relatives(technique, catalog())}
+    return tuple(row for row in evidence.evidence() if row.technique in names)
+
+
+def _retained(technique: str, model: Model, zeros: float | None = None) -> Range | None:
+    """What was measured to be left of the quality."""
+    rows = _about(technique)
+    return evidence.quality(technique, model, rows, sparsity_share=zeros).retained
 
 
 def _stated(share: float, level: str) -> Range:
@@ -340,31 +388,24 @@ def precisions(scenario: Scenario, catalog: Catalog) -> list[Precision]:
 
     With the scenario's engine, or else with the first that has the scheme.
     """
-    plain = state(
-        scenario.model_copy(
-            update={"scheme": service.before(scenario, catalog).scheme, "sparsity": "none"}
-        ),
-        catalog,
-    )
+    offered = [
+        (scheme, engine) for scheme in catalog.schemes.values()
+        if (engine := _engine_for(scheme, scenario, catalog)) is not None
+    ]  # fmt: skip
+    before = {"scheme": service.before(scenario, catalog).scheme, "sparsity": "none"}
+    changes = [before, *({"scheme": scheme.id, "engine": engine} for scheme, engine in offered)]
+    plain, *rest = states([scenario.model_copy(update=each) for each in changes], catalog)
     found = []
-    for scheme in catalog.schemes.values():
-        engine = _engine_for(scheme, scenario, catalog)
-        if engine is None:
-            continue
-        changed = scenario.model_copy(update={"scheme": scheme.id, "engine": engine})
-        now = state(changed, catalog)
-        if now.choice is None or not now.feasible:
-            continue
+    for (scheme, engine), now in zip(offered, rest, strict=True):
         choice = now.choice
-        found.append(
-            Precision(
-                scheme, now, engine, kept(now.scenario, catalog), _speedup(now, plain),
-                evidence.speedups(
-                    scheme.id, choice.model.model_class, choice.accelerator,
-                    float(scenario.concurrency), plain.scenario.scheme,
-                ),
-            )
+        if choice is None or not now.feasible:
+            continue
+        measured = evidence.speedups(
+            scheme.id, choice.model.model_class, choice.accelerator,
+            float(scenario.concurrency), plain.scenario.scheme, _about(scheme.id),
         )  # fmt: skip
+        left = kept(now.scenario, choice)
+        found.append(Precision(scheme, now, engine, left, _speedup(now, plain), measured))
     return sorted(found, key=lambda each: each.state.cost)
 
 
@@ -461,12 +502,176 @@ def break_even(scenario: Scenario, catalog: Catalog) -> BreakEven | None:
     )  # fmt: skip
 
 
+# Pulling levers ----------------------------------------------------------------------------------
+
+USUAL_SCHEMES = ("fp8", "int8", "int4-awq", "gguf-q4-k-m", "bf16")
+SMALL = 0.2
+"""The first model of a cascade has at most such a share of the parameters."""
+
+
+def applies(lever: Lever, scenario: Scenario, catalog: Catalog) -> bool:
+    """Whether a lever can be pulled for this model on this hardware."""
+    pulled = any(lever.id == each.id for each in active(scenario, catalog))
+    return pulled or bool(usual(lever, scenario, catalog))
+
+
+def usual(lever: Lever, scenario: Scenario, catalog: Catalog) -> dict[str, object]:
+    """Fields to change to pull a lever, with settings that work here; empty where none do."""
+    if lever.id in ONLY_TOKENS and not _has_tokens(scenario, catalog):
+        return {}
+    settings: dict[str, dict[str, object]] = {
+        "student": {"student": "ratio"},
+        "pruning": {"kept_depth": 0.8, "kept_width": 0.8},
+        "cache": {"kv_precision": "fp8"},
+        "draft": {"draft_model": "head"},
+        "exits": {"exit_share": 0.3},
+        "prefix": {"cached_input_share": 0.5},
+        "answers": {"answer_hit_share": 0.2},
+    }
+    if lever.id in settings:
+        return settings[lever.id]
+    try:
+        choice = choose(scenario, catalog)
+    except ImpossibleChoice:
+        return {}
+    model, chip, engine = choice.model, choice.accelerator, choice.engine
+    if lever.id == "zeros":
+        for pattern in ("two_of_four", "unstructured"):
+            if not sparsity_lack(pattern, engine, chip):
+                return {"sparsity": pattern}
+        return {"sparsity": "unstructured"}
+    if lever.id == "scheme":
+        plain = service.before(scenario, catalog).scheme
+        for id in USUAL_SCHEMES:
+            narrower = catalog.schemes[id].weight_bits < catalog.schemes[plain].weight_bits
+            if narrower and not engine_serves(engine, model, chip, catalog.schemes[id]):
+                return {"scheme": id}
+        return {}
+    if lever.id == "engine":
+        plain_scheme = catalog.schemes[service.before(scenario, catalog).scheme]
+        others = (catalog.engines["pytorch-eager"], *catalog.engines.values())
+        for other in others:
+            if other.id != engine.id and not engine_serves(other, model, chip, plain_scheme):
+                return {"compared_engine": other.id}
+        return {}
+    size = parameters(model).active
+    smaller = [
+        other for other in catalog.models.values()
+        if other.model_class == model.model_class and parameters(other).active < size
+        and not (other.transformer and other.transformer.experts)
+    ]  # fmt: skip
+    smaller.sort(key=lambda other: parameters(other).active)
+    small = [other for other in smaller if parameters(other).active <= SMALL * size]
+    best = small[-1:] or smaller[:1]
+    return {"cascade_model": best[0].id} if best else {}
+
+
 def without(scenario: Scenario, lever: Lever, catalog: Catalog) -> dict[str, object]:
     """Fields to change to take a lever back."""
+    if lever.id == "engine":
+        return {"compared_engine": "same"}
     start = with_levers(scenario, (), catalog)
     return {
         name: getattr(start, name) for name in lever.fields
         if getattr(scenario, name) != getattr(start, name)
+    }  # fmt: skip
+
+
+# Tables ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """One state of the bridge in figures; NaN where it has none."""
+
+    id: str
+    lever: str
+    cost: float
+    """Of an inference. [USD]"""
+    change: float
+    """Of the cost, over that before compression. [1]"""
+    alone: float
+    """The same with this lever only. [1]"""
+    ttft: float
+    tpot: float
+    latency_p95: float
+    throughput: float
+    devices: float
+
+
+def table(found: Bridge) -> list[Row]:
+    """The bridge as rows: before compression, each lever added, and so the scenario at the end."""
+    start = found.before.cost
+    rows = [_row("before", "Before", found.before, math.nan, math.nan)]
+    rows += [
+        _row(step.lever.id, step.lever.title, step.state, step.change / start, step.alone / start)
+        for step in found.steps
+    ]
+    return rows
+
+
+def _row(id: str, title: str, now: State, change: float, alone: float) -> Row:
+    estimate = now.estimate if now.feasible else None
+
+    def figure(name: str) -> float:
+        return math.nan if estimate is None else float(getattr(estimate, name))
+
+    return Row(
+        id, title, now.cost, change, alone, ttft=figure("ttft"), tpot=figure("tpot"),
+        latency_p95=figure("latency_p95"), throughput=figure("throughput"), devices=now.devices,
+    )  # fmt: skip
+
+
+def summary(scenario: Scenario, catalog: Catalog) -> dict[str, object]:
+    """Everything about the compression of a scenario as plain values for JSON, money in USD."""
+    found = bridge(scenario, catalog)
+    left = kept(scenario, choose(scenario, catalog))
+    paid = break_even(scenario, catalog)
+    return {
+        "basis": scenario.cost_basis,
+        "levers": [
+            {
+                "lever": row.id, "cost_per_inference_usd": known(row.cost),
+                "change_share": known(row.change), "change_alone_share": known(row.alone),
+                "ttft_ms": known(row.ttft / MILLISECOND),
+                "tpot_ms": known(row.tpot / MILLISECOND),
+                "latency_p95_ms": known(row.latency_p95 / MILLISECOND),
+                "throughput_per_s": known(row.throughput), "devices": known(row.devices),
+            }
+            for row in table(found)
+        ],
+        "left_out": list(found.left_out),
+        "quality": _quality_summary(left, scenario.quality_floor),
+        "precisions": [
+            {
+                "scheme": each.scheme.id, "engine": each.engine,
+                "devices": known(each.state.devices),
+                "cost_per_inference_usd": known(each.state.cost),
+                "speedup": known(each.speedup),
+                "measured_speedup": None if each.measured is None else {
+                    "low": each.measured.spread.low, "median": each.measured.spread.median,
+                    "high": each.measured.spread.high, "rows": each.measured.spread.rows,
+                    "which": each.measured.spread.level,
+                },
+                "quality": None if each.kept is None
+                else _quality_summary(each.kept, scenario.quality_floor),
+            }
+            for each in precisions(scenario, catalog)
+        ],
+        "distillation": None if paid is None else {
+            "data_usd": known(paid.data), "training_usd": known(paid.training),
+            "before_usd": known(paid.before), "after_usd": known(paid.after),
+            "break_even_inferences": known(paid.inferences),
+            "break_even_days": known(paid.seconds / DAY),
+        },
+    }  # fmt: skip
+
+
+def _quality_summary(left: Kept, floor: float) -> dict[str, object]:
+    return {
+        "low": left.known.low, "median": left.known.median, "high": left.known.high,
+        "rows": left.known.rows, "which": left.known.level, "sources": list(left.known.sources),
+        "not_measured": list(left.unknown), "enough": left.passes(floor),
     }  # fmt: skip
 
 

@@ -91,7 +91,7 @@ def training_price(
 def _teacher_price(scenario: Scenario, catalog: Catalog, fitted: Coefficients) -> float:
     """One more request of a full replica of the teacher, in the precision before compression."""
     teacher = before(scenario, catalog)
-    inputs, bits = _fewest_devices(teacher, catalog, fitted)
+    inputs, bits, _ = _fewest_devices(teacher, catalog, fitted)
     if bits:
         name = catalog.models[scenario.model].name
         raise ImpossibleChoice((Problem(
@@ -138,14 +138,15 @@ def _first(
     if scenario.scaling == "fixed":
         alone["scaling"] = "peak"
     try:
-        inputs, bits = _fewest_devices(scenario.model_copy(update=alone), catalog, fitted)
+        found = _fewest_devices(scenario.model_copy(update=alone), catalog, fitted)
     except ImpossibleChoice as impossible:
         raise _no_cascade(f"{small.name} cannot answer first: {impossible}") from None
+    inputs, bits, alone_choice = found
     if bits & MEMORY:
         raise _no_cascade(f"{small.name} cannot answer first: it does not fit on this hardware.")
     if bits:
         raise _no_cascade(f"{small.name} cannot answer first: requests are too long for it.")
-    return inputs, choose(scenario.model_copy(update=alone), catalog)
+    return inputs, alone_choice
 
 
 def _no_cascade(reason: str) -> ImpossibleChoice:
@@ -155,10 +156,10 @@ def _no_cascade(reason: str) -> ImpossibleChoice:
 
 def _fewest_devices(
     scenario: Scenario, catalog: Catalog, fitted: Coefficients
-) -> tuple[Inputs, int]:
+) -> tuple[Inputs, int, Choice]:
     """Numbers on the scenario's devices, or on twice as many until the weights fit.
 
-    With them the bits of what still stands in the way.
+    With them the bits of what still stands in the way, and the choice that they are of.
     """
     devices = scenario.tensor_parallel
     while True:
@@ -169,9 +170,9 @@ def _fewest_devices(
         devices *= 2
         shape = choice.model.transformer
         if not bits & MEMORY or shape is None or choice.accelerator.kind == "cpu":
-            return inputs, bits
+            return inputs, bits, choice
         if devices > choice.accelerator.fast_domain_devices or shape.attention.heads % devices:
-            return inputs, bits
+            return inputs, bits, choice
 
 
 def estimate(service: Service) -> Estimate:

@@ -230,8 +230,13 @@ def _points(name: str, first: float, last: float, how: list[str]) -> list[float]
 
 def at(sweep: Sweep, index: int) -> Estimate:
     """Estimate of one value of a sweep, as plain numbers."""
+    return row(sweep.estimate, index)
+
+
+def row(estimate: Estimate, index: int) -> Estimate:
+    """One of many estimates, as plain numbers."""
     figures: dict[str, Any] = {
-        field.name: np.asarray(getattr(sweep.estimate, field.name))[index].item()
+        field.name: np.asarray(getattr(estimate, field.name))[index].item()
         for field in fields(Estimate)
     }
     return Estimate(**figures)

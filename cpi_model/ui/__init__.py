@@ -4,6 +4,7 @@ Pages call the functions named here and compute nothing.
 """
 
 from cpi_model.ui.catalog import catalog_tables
+from cpi_model.ui.compression import levers, precision_table, quality, savings, student
 from cpi_model.ui.frame import PAGES, PRESETS, frame
 from cpi_model.ui.trust import (
     errors_of_this_kind,
@@ -24,6 +25,7 @@ from cpi_model.ui.whatif import (
 
 __all__ = [
     "PAGES", "PRESETS", "against_concurrency", "all_costs", "answer", "catalog_tables",
-    "errors_of_this_kind", "frame", "headline", "measured_runs", "never_measured", "notes",
-    "own_measurements", "parts", "subject", "why",
+    "errors_of_this_kind", "frame", "headline", "levers", "measured_runs", "never_measured",
+    "notes", "own_measurements", "parts", "precision_table", "quality", "savings", "student",
+    "subject", "why",
 ]  # fmt: skip

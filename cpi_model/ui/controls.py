@@ -44,41 +44,41 @@ def _help(info: FieldInfo) -> str:
     return "\n\n".join(lines).replace("$", r"\$")
 
 
-def control(info: FieldInfo, scenario: Scenario) -> None:
-    """The widget of one field."""
+def control(info: FieldInfo, scenario: Scenario, place: str = "") -> None:
+    """The widget of one field; a field may have one in the sidebar and one in another place."""
     if info.name in OFFERED:
-        _list(info, scenario)
+        _list(info, scenario, place)
     elif info.kind == "choice":
         st.selectbox(
             _label(info), info.choices, help=_help(info), format_func=_choice,
-            **state.shown(info.name),
+            **state.shown(info.name, f"{place}w"),
         )  # fmt: skip
     elif info.log:
-        _log_slider(info, scenario)
+        _log_slider(info, scenario, place)
     elif info.unit == "share" and info.maximum is not None and info.maximum <= 1:
         if info.optional:
-            _number(info)
+            _number(info, f"{place}w")
         else:
             st.slider(
                 _label(info), float(info.minimum or 0), float(info.maximum),
                 step=float(info.step or 0.01), format="percent", help=_help(info),
-                **state.shown(info.name),
+                **state.shown(info.name, f"{place}w"),
             )  # fmt: skip
     else:
-        _number(info)
+        _number(info, f"{place}w")
 
 
 def _choice(value: str) -> str:
     return CHOICES.get(value, value)
 
 
-def _list(info: FieldInfo, scenario: Scenario) -> None:
+def _list(info: FieldInfo, scenario: Scenario, place: str) -> None:
     """A list from the catalog: what goes with the rest first, the others with the reason."""
     offered = _options(info.name, scenario)
     labels = {option.id: _option(option) for option in offered}
     st.selectbox(
         _label(info), list(labels), format_func=lambda id: labels.get(id, id), help=_help(info),
-        **state.shown(info.name),
+        **state.shown(info.name, f"{place}w"),
     )  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def _option(option: Option) -> str:
     return f"⚠ {option.label} ({option.problem})" if option.problem else option.label
 
 
-def _number(info: FieldInfo, key: str = "w", hidden: bool = False) -> None:
+def _number(info: FieldInfo, key: str, hidden: bool = False) -> None:
     whole: Callable[[float], float] = int if info.kind == "int" else float
     # All of them whole or none, which only the field knows.
     limits: dict[str, Any] = {
@@ -99,7 +99,7 @@ def _number(info: FieldInfo, key: str = "w", hidden: bool = False) -> None:
     st.number_input(
         f"{_label(info)}, exact" if hidden else _label(info),
         help=None if hidden else _help(info),
-        placeholder="from the catalog" if info.optional else None,
+        placeholder="found for you" if info.optional else None,
         label_visibility="collapsed" if hidden else "visible",
         width=84 if hidden else "stretch",
         **limits,
@@ -107,7 +107,7 @@ def _number(info: FieldInfo, key: str = "w", hidden: bool = False) -> None:
     )
 
 
-def _log_slider(info: FieldInfo, scenario: Scenario) -> None:
+def _log_slider(info: FieldInfo, scenario: Scenario, place: str) -> None:
     """A slider over round numbers, and a box for every other."""
     off_grid: set[float] = st.session_state.setdefault(f"off_grid_{info.name}", set())
     value = getattr(scenario, info.name)
@@ -119,10 +119,10 @@ def _log_slider(info: FieldInfo, scenario: Scenario) -> None:
     with st.container(horizontal=True, wrap=False, vertical_alignment="bottom", gap="small"):
         st.select_slider(
             _label(info), sorted({*grid, *off_grid}), format_func=_mark, help=_help(info),
-            **state.shown(info.name),
+            **state.shown(info.name, f"{place}w"),
         )  # fmt: skip
         if info.unit not in DOUBLING:
-            _number(info, key="n", hidden=True)
+            _number(info, f"{place}n", hidden=True)
 
 
 @lru_cache(maxsize=8192)
