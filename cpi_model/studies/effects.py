@@ -257,13 +257,15 @@ def _why(group: Group, key: Key, known: Mapping[Key, str]) -> str:
     """Why a prediction leaves the measured range."""
     if key in known:
         return known[key]
-    if group.met:
-        span = group.measured_most / group.measured_least - 1.0
-        return (
-            f"{group.rows} measured {'row spans' if group.rows == 1 else 'rows span'} "
-            f"{span:.0%}; the prediction is within {TOLERANCE:.0%} of the median."
-        )
-    return ""
+    if not group.met:
+        return ""
+    if group.rows == 1:
+        return f"A single measured row; the prediction is within {TOLERANCE:.0%} of it."
+    span = group.measured_most / group.measured_least - 1.0
+    return (
+        f"{group.rows} measured rows span {span:.0%}; the prediction is within {TOLERANCE:.0%} of "
+        "their median."
+    )
 
 
 EXPLANATIONS = f"{FOLDER}/explanations.toml"
