@@ -593,12 +593,18 @@ def _sweep_rows(found: Sweep) -> list[dict[str, Any]]:
 @app.command()
 def validate(
     points: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             metavar="POINTS",
             help="A table with one measured run a row, or the JSON of a benchmark tool.",
         ),
-    ],
+    ] = None,
+    compression: Annotated[
+        bool,
+        typer.Option(
+            "--evidence", help="Compare measured effects of quantization instead of a table."
+        ),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="Write the predictions to a CSV file."),
@@ -622,6 +628,13 @@ def validate(
     from cpi_model.studies import validate as study
     from cpi_model.studies.answer import known
 
+    if compression:
+        if curves or any(given is not None for given in (points, out, link, file, assignments)):
+            raise BadInput("--evidence compares what comes with the package: give only --json.")
+        _validate_evidence(as_json)
+        return
+    if points is None:
+        raise BadInput("Give a table of measured runs, or --evidence.")
     notes: Sequence[str] = ()
     table: Sequence[Mapping[str, str]]
     try:
@@ -707,6 +720,56 @@ def _print_curves(table: Sequence[Mapping[str, str]], as_json: bool) -> None:
         "Throughput as a share of the most on its curve: |predicted/measured - 1|, the median "
         "along each."
     )
+
+
+def _validate_evidence(as_json: bool) -> None:
+    """Predicted against measured speedups of quantization, group by group."""
+    from cpi_model.catalog import CatalogError
+    from cpi_model.coefficients import coefficients
+    from cpi_model.studies import effects
+
+    try:
+        found = effects.compare(facts=_facts())
+    except CatalogError as error:
+        raise BadInput(f"the evidence cannot be loaded: {error}") from None
+    outside = coefficients().compression.met_left_out_share
+    rows = [
+        {
+            "technique": each.technique, "baseline": each.baseline,
+            "model_class": each.model_class, "hardware": each.hardware, "rows": each.rows,
+            "measured": each.measured, "measured_least": each.measured_least,
+            "measured_most": each.measured_most, "predicted": each.predicted,
+            "predicted_least": each.predicted_least, "predicted_most": each.predicted_most,
+            "error": each.error, "within_20_percent": each.met,
+            "inside_measured_range": each.inside, "note": each.note,
+        }
+        for each in found.groups
+    ]  # fmt: skip
+    if as_json:
+        _print_json({
+            "groups": rows, "share_within_20_percent": found.share_met,
+            "share_within_20_percent_left_out": outside, "left_out": found.left_out,
+        })  # fmt: skip
+        return
+    columns = {
+        "technique": "technique", "baseline": "over", "model_class": "class",
+        "hardware": "hardware", "rows": "rows", "measured": "measured\nmedian",
+        "measured_least": "least", "measured_most": "most", "predicted": "predicted\nmedian",
+        "error": "error", "within_20_percent": "within\n20 %",
+    }  # fmt: skip
+    shown = [row | {"error": f"{row['error']:+.0%}"} for row in rows]
+    _print_table(columns, shown, spare=("rows", "measured_most", "measured_least"))
+    met = sum(each.met for each in found.groups)
+    print(
+        f"{met} of {len(found.groups)} groups within 20 % ({found.share_met:.0%}); {outside:.0%} "
+        "where each was left out of the fit of these coefficients."
+    )
+    for each in found.groups:
+        if each.note:
+            name = f"{each.technique} over {each.baseline}, {each.model_class}, {each.hardware}"
+            _print_lines([f"{name}: {each.note}"])
+    for reason, count in sorted(found.left_out.items(), key=lambda item: -item[1]):
+        print(f"{count:6,} rows not compared: {reason}")
 
 
 # link --------------------------------------------------------------------------------------------

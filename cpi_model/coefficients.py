@@ -144,6 +144,52 @@ class SampleCoefficients(Strict):
     rows: int = Field(ge=0, default=0)
 
 
+class Expansion(Strict):
+    """Weights that are expanded to a wider format before they are multiplied."""
+
+    work: Annotated[float, Field(ge=1)] = 1.0
+    """Time of a large multiplication over that of weights stored in the format."""
+    flops_per_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Expanding a weight once in a pass, in operations at the 32-bit peak."""
+    rows: int = Field(ge=0, default=0)
+
+
+class NarrowWork(Strict):
+    """Arithmetic of a format on one generation of chips, in samples."""
+
+    work: Annotated[float, Field(gt=0)]
+    """Time over what the general coefficients say."""
+    rows: int = Field(ge=0, default=0)
+
+
+class CompressionCoefficients(Strict):
+    """What measured effects of compression say beyond the general coefficients.
+
+    Written by :mod:`cpi_model.studies.effects`.
+    """
+
+    fitted_on: date
+    description: str
+    met_share: Share
+    """Groups of evidence whose predicted median is within a fifth of the measured one."""
+    met_left_out_share: Share
+    """The same where each group was left out of the fit."""
+    expansion: dict[str, Expansion]
+    """By generation, or by kind of chip; ``gpu`` stands for every kind that is not there."""
+    narrow: dict[str, NarrowWork]
+    """By ``generation/format``."""
+
+    def expansion_on(self, accelerator: Accelerator) -> Expansion:
+        """What expanding weights costs on a chip."""
+        found = self.expansion.get(accelerator.generation) or self.expansion.get(accelerator.kind)
+        return found or self.expansion["gpu"]
+
+    def narrow_work(self, accelerator: Accelerator, arithmetic: str) -> float:
+        """Arithmetic time of samples in a format over what the general coefficients say."""
+        found = self.narrow.get(f"{accelerator.generation}/{arithmetic}")
+        return 1.0 if found is None else found.work
+
+
 class Residuals(Strict):
     """Spread of ln(measured/predicted) of one class of runs.
 
@@ -209,6 +255,7 @@ class Coefficients(Strict):
     """By model class."""
     residuals: dict[str, Residuals]
     assumptions: Assumptions
+    compression: CompressionCoefficients
 
     def chip(self, accelerator: Accelerator) -> ChipCoefficients:
         """Coefficients of a chip's generation, or of its kind, or the default."""

@@ -567,7 +567,8 @@ def _pass(x: Inputs, tokens: Numeric, all_tokens: Numeric, shards: Numeric) -> _
         shards * x.expert_peak_flops
     )
     busiest = transformer.busiest_group_load(all_tokens, x.experts_per_token, x.expert_parallel)
-    dense_compute = dense * (1.0 + x.half_tokens / tokens) / x.compute_efficiency
+    dense_compute = dense * (x.scheme_work + x.half_tokens / tokens) / x.compute_efficiency
+    dense_compute = dense_compute + x.dense_params * x.expansion_time / x.tensor_parallel
     # More tokens in the busiest group; what each expert needs to get going stays the same.
     started = x.expert_half_tokens / np.maximum(all_tokens * routed, 1.0)
     expert_compute = expert * (busiest + started) / x.expert_efficiency
@@ -639,7 +640,7 @@ def _sample_model(x: Inputs) -> Performance:
     done = samples * (x.exit_depth + behind * (1.0 - x.exit_share))
     # Small batches leave most of a wide chip idle: half the speed is reached at half_flops a pass.
     work = done * x.sample_flops + x.half_flops * passes
-    compute = work / (x.peak_flops * x.compute_efficiency)
+    compute = work * x.scheme_work / (x.peak_flops * x.compute_efficiency)
     traffic = passes * x.sample_weight_bytes + done * x.sample_activation_bytes
     memory = traffic / (x.memory_bandwidth * x.memory_efficiency)
     linear = roofline.p_norm(compute, memory, x.exponent)

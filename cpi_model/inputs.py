@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from cpi_model.catalog import Catalog, Offer, offers, price_on
-from cpi_model.coefficients import Coefficients, coefficients
+from cpi_model.coefficients import Coefficients, Expansion, coefficients
 from cpi_model.formulas import distillation, pricing, pruning, quantization, transformer
 from cpi_model.scenario import Scenario
 from cpi_model.schema import (
@@ -227,6 +227,8 @@ class Inputs:
     exponent: Numeric  # 1, of the smooth maximum between arithmetic and memory time
     compute_efficiency: Numeric  # 1, of the peak, when saturated
     half_tokens: Numeric  # 1, tokens at which half of that is reached
+    scheme_work: Numeric  # 1, arithmetic time in the scheme over what that efficiency says
+    expansion_time: Numeric  # s per weight, expanding it before it is multiplied
     expert_efficiency: Numeric  # 1, of the peak, multiplications of experts, when saturated
     expert_half_tokens: Numeric  # 1, tokens of one expert at which half of that is reached
     half_flops: Numeric  # FLOP of a pass of samples at which half of that is reached
@@ -394,6 +396,20 @@ def arithmetic_on(accelerator: Accelerator, wanted: Precision) -> Precision | No
     return next((each for each in (wanted, *wider) if each in known), None)
 
 
+def multiplied_in(accelerator: Accelerator, scheme: Scheme) -> Precision | None:
+    """Number format that a chip multiplies the weights of a scheme in; None when unknown.
+
+    Software for CPUs without 16-bit arithmetic rounds activations to 8 bits and multiplies packed
+    weights as integers (llama.cpp's Q8_K dot products, OpenVINO's dynamic quantization): expanding
+    them to 32 bits would be slower.
+    """
+    known = accelerator.dense_tflops
+    packed = accelerator.kind == "cpu" and scheme.weight_only and "bf16" not in known
+    if packed and "int8" in known:
+        return "int8"
+    return arithmetic_on(accelerator, scheme.arithmetic)
+
+
 def engine_runs_on(engine: Engine, accelerator: Accelerator) -> bool:
     """Whether an engine supports a chip at all."""
     vendors = (engine.gpu_vendors if accelerator.kind == "gpu" else ()) or engine.vendors
@@ -483,7 +499,7 @@ def _chip_problems(accelerator: Accelerator, scheme: Scheme) -> list[Problem]:
     missing = []
     if accelerator.memory_bandwidth_gb_per_s is None:
         missing.append("memory bandwidth")
-    if arithmetic_on(accelerator, scheme.arithmetic) is None:
+    if multiplied_in(accelerator, scheme) is None:
         missing.append(f"{scheme.arithmetic} speed")
     if accelerator.memory_gb is None and accelerator.kind != "cpu":
         missing.append("memory size")
@@ -643,7 +659,7 @@ def choose(scenario: Scenario, catalog: Catalog) -> Choice:
             f"The {scenario.purchase.replace('_', ' ')} price of {price.instance} is {age} days "
             f"old, of {price.valid_from.isoformat()}."
         )
-    arithmetic = arithmetic_on(accelerator, scheme.arithmetic)
+    arithmetic = multiplied_in(accelerator, scheme)
     assert arithmetic is not None  # _chip_problems has refused it
     if arithmetic != scheme.arithmetic:
         notes.append(
@@ -1185,6 +1201,35 @@ def expert_arithmetic(choice: Choice) -> Precision:
     return choice.arithmetic
 
 
+ARITHMETIC_BITS: dict[Precision, float] = {
+    "fp32": 32, "tf32": 32, "bf16": 16, "fp8": 8, "int8": 8, "fp4": 4, "int4": 4,
+}  # fmt: skip
+"""Bits of one number in a format."""
+
+
+TENSOR_OVER_VECTOR = 16.0
+"""Peak of 16-bit over 32-bit arithmetic, of chips whose maker publishes no 32-bit peak."""
+
+
+def vector_flops(accelerator: Accelerator) -> float:
+    """Peak of the units that expand weights. [FLOP/s]"""
+    known = accelerator.dense_tflops
+    wide = known.get("bf16") or max(known.values())
+    return known.get("fp32", wide / TENSOR_OVER_VECTOR) * TFLOPS
+
+
+def expands_weights(choice: Choice) -> bool:
+    """Whether weights are expanded to a wider format before they are multiplied.
+
+    Integer units take packed integers as they are. Where only experts are packed, their own
+    efficiency was measured with the expansion in it.
+    """
+    scheme, arithmetic = choice.scheme, choice.arithmetic
+    wide = min(ARITHMETIC_BITS[arithmetic], ARITHMETIC_BITS["bf16"])
+    packed = scheme.weight_bits < wide and not scheme.experts_only
+    return packed and arithmetic not in ("int8", "int4")
+
+
 def _fitted(choice: Choice, fitted: Coefficients) -> dict[str, float]:
     chip, engine = fitted.chip(choice.accelerator), fitted.engine(choice.engine.id)
     general = fitted.general
@@ -1216,6 +1261,9 @@ def _fitted(choice: Choice, fitted: Coefficients) -> dict[str, float]:
     }
     if (shape := choice.model.transformer) is not None:
         experts = expert_arithmetic(choice)
+        expansion = Expansion()
+        if expands_weights(choice):
+            expansion = fitted.compression.expansion_on(choice.accelerator)
         more = (
             general.expert_layer_overhead * bool(shape.experts)
             + general.latent_layer_overhead * bool(shape.attention.kv_lora_rank)
@@ -1227,6 +1275,8 @@ def _fitted(choice: Choice, fitted: Coefficients) -> dict[str, float]:
         return common | {
             "compute_efficiency": _efficiency(chip.compute_efficiency, choice, choice.arithmetic),
             "half_tokens": chip.half_tokens,
+            "scheme_work": expansion.work,
+            "expansion_time": expansion.flops_per_weight / vector_flops(choice.accelerator),
             "expert_efficiency": _efficiency(chip.expert_efficiency, choice, experts),
             "expert_half_tokens": chip.expert_half_tokens,
             "half_flops": 0.0,
@@ -1246,6 +1296,8 @@ def _fitted(choice: Choice, fitted: Coefficients) -> dict[str, float]:
     return common | {
         "compute_efficiency": sample.compute_efficiency,
         "half_tokens": 0.0,
+        "scheme_work": fitted.compression.narrow_work(choice.accelerator, choice.arithmetic),
+        "expansion_time": 0.0,
         "expert_efficiency": 1.0,
         "expert_half_tokens": 0.0,
         "half_flops": sample.half_gflop * GIGA * peak / 100.0,

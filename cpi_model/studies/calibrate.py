@@ -732,10 +732,14 @@ def _add(document: dict[str, Any], design: Design, free: Array) -> None:
             table[kind.name] = value
 
 
+ELSEWHERE = ("assumptions", "compression")
+"""Tables of coefficients that stand in files of their own."""
+
+
 def _rounded(value: Any) -> Any:
     """Numbers with the digits that a fit can tell."""
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items() if key != "assumptions"}
+        return {key: _rounded(item) for key, item in value.items() if key not in ELSEWHERE}
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 

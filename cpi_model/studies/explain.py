@@ -19,7 +19,18 @@ from cpi_model.studies.answer import Answer
 from cpi_model.studies.bands import serving
 from cpi_model.studies.options import plays_a_part
 from cpi_model.studies.service import Service
-from cpi_model.units import BILLION, DAY, HOUR, KILO, MILLION, MILLISECOND, MONTH, YEAR, Numeric
+from cpi_model.units import (
+    BILLION,
+    DAY,
+    HOUR,
+    KILO,
+    MILLION,
+    MILLISECOND,
+    MONTH,
+    PICOSECOND,
+    YEAR,
+    Numeric,
+)
 
 YOURS = "entered by you"
 ROUNDING = 1e-9
@@ -541,6 +552,7 @@ def _fitted_facts(
 
     chip_source = source(rows, where)
     engine_source = source(engine_rows, choice.engine.name) if tokens else chip_source
+    expanded = f"fitted to {fitted.compression.description}"
     figures = [
         ("Share of the peak reached", inputs.compute_efficiency, 1.0, "", chip_source, True),
         ("Share of the bandwidth reached, weights", inputs.memory_efficiency, 1.0, "",
@@ -557,6 +569,10 @@ def _fitted_facts(
          engine_source, tokens),
         ("Prefill in the way of decoding, γ", inputs.prefill_interference, 1.0, "",
          engine_source, tokens),
+        ("Arithmetic in this scheme, over what that share says", inputs.scheme_work, 1.0, "×",
+         expanded, bool(inputs.scheme_work != 1.0)),
+        ("Expanding a weight, of one pass", inputs.expansion_time, PICOSECOND, "ps", expanded,
+         bool(inputs.expansion_time)),
         ("First token: own prompt, a", inputs.ttft_prefill, first, "", engine_source, tokens),
         ("First token: other prompts, b₀", inputs.ttft_burst, first, "", engine_source, tokens),
         ("First token: other prompts, b₁", inputs.ttft_queue, first, "", engine_source, tokens),

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from cpi_model.catalog import Catalog
 from cpi_model.coefficients import Coefficients, Pairing
-from cpi_model.inputs import Choice, Inputs, arithmetic_on, engine_runs_on, numbers
+from cpi_model.inputs import Choice, Inputs, engine_runs_on, multiplied_in, numbers
 from cpi_model.scenario import Scenario
 from cpi_model.schema import Accelerator, Engine, Model
 from cpi_model.units import MILLISECOND
@@ -132,7 +132,7 @@ def read_run(row: Mapping[str, str], facts: Catalog) -> Run | str:
 
 
 def _read_run(row: Mapping[str, str], facts: Catalog) -> Run | str:
-    model = facts.models.get(row.get("model") or "") or _renamed(row.get("model") or "", facts)
+    model = facts.models.get(row.get("model") or "") or renamed(row.get("model") or "", facts)
     if model is None:
         return "model not in the catalog"
     accelerator = facts.accelerators.get(row.get("hardware") or "")
@@ -151,7 +151,7 @@ def _read_run(row: Mapping[str, str], facts: Catalog) -> Run | str:
         scheme_id = "mxfp4-experts"
     scheme = facts.schemes[scheme_id]
     engine = _engine(row.get("engine") or "", model, accelerator, facts)
-    arithmetic = arithmetic_on(accelerator, scheme.arithmetic)
+    arithmetic = multiplied_in(accelerator, scheme)
     if arithmetic is None or accelerator.memory_bandwidth_gb_per_s is None:
         return "speed of the hardware not known"
     if accelerator.memory_gb is None and accelerator.kind != "cpu":
@@ -233,7 +233,7 @@ def _read_run(row: Mapping[str, str], facts: Catalog) -> Run | str:
     )  # fmt: skip
 
 
-def _renamed(name: str, facts: Catalog) -> Model | None:
+def renamed(name: str, facts: Catalog) -> Model | None:
     """A model of the catalog that a published table calls otherwise."""
     return next((model for model in facts.models.values() if name in model.also), None)
 
@@ -392,19 +392,28 @@ def pairing_of(run: Run, fitted: Coefficients, kind: str | None = None) -> Pairi
 
 
 def stack(runs: list[Run], fitted: Coefficients) -> Inputs:
-    """Inputs of all runs as arrays."""
+    """Inputs of all runs as arrays, with what is known of runs of their kind."""
+    return _with_room(_with_modes(_stacked(runs, fitted), runs, fitted))
+
+
+def stack_as_served(runs: list[Run], fitted: Coefficients) -> Inputs:
+    """Inputs of all runs as arrays, as the app would estimate them: without their kind."""
+    return _with_room(_stacked(runs, fitted))
+
+
+def _stacked(runs: list[Run], fitted: Coefficients) -> Inputs:
     columns = [numbers(run.scenario, run.choice, fitted) for run in runs]
-    inputs = Inputs(**{
+    return Inputs(**{
         field.name: np.array([getattr(column, field.name) for column in columns])
         for field in fields(Inputs)
     })  # fmt: skip
-    return _with_room(_with_modes(inputs, runs, fitted))
 
 
 def _with_modes(x: Inputs, runs: list[Run], fitted: Coefficients) -> Inputs:
     """Factors of static batches and offline maxima, which other software reaches."""
     fixed, sequence = np.array(x.fixed_factor), np.array(x.sequence_factor)
     prompt = np.array(x.prompt_factor)
+    work, expansion = np.array(x.scheme_work), np.array(x.expansion_time)
     for index, run in enumerate(runs):
         if (kind := mode(run)) == "closed":
             continue
@@ -413,7 +422,12 @@ def _with_modes(x: Inputs, runs: list[Run], fitted: Coefficients) -> Inputs:
         correction = run.scenario.step_time_correction
         fixed[index], sequence[index] = pair.fixed * correction, pair.sequence * correction
         prompt[index] = pair.prompt * correction
-    return replace(x, fixed_factor=fixed, sequence_factor=sequence, prompt_factor=prompt)
+        # Factors of other kinds of run are by number format and scheme: it is in them already.
+        work[index], expansion[index] = 1.0, 0.0
+    return replace(
+        x, fixed_factor=fixed, sequence_factor=sequence, prompt_factor=prompt, scheme_work=work,
+        expansion_time=expansion,
+    )  # fmt: skip
 
 
 def _with_room(x: Inputs) -> Inputs:
