@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from cpi_model.catalog import Catalog, Offer, offers, price_on
-from cpi_model.coefficients import Coefficients, Expansion, coefficients
+from cpi_model.coefficients import Coefficients, Expansion, Pairing, coefficients
 from cpi_model.formulas import distillation, pricing, pruning, quantization, transformer
 from cpi_model.scenario import Scenario
 from cpi_model.schema import (
@@ -1293,23 +1293,46 @@ def _fitted(choice: Choice, fitted: Coefficients) -> dict[str, float]:
         }  # fmt: skip
     sample = fitted.sample(choice.model.model_class)
     peak = choice.accelerator.dense_tflops[choice.arithmetic]
-    return common | {
-        "compute_efficiency": sample.compute_efficiency,
-        "half_tokens": 0.0,
-        "scheme_work": fitted.compression.narrow_work(choice.accelerator, choice.arithmetic),
-        "expansion_time": 0.0,
-        "expert_efficiency": 1.0,
-        "expert_half_tokens": 0.0,
-        "half_flops": sample.half_gflop * GIGA * peak / 100.0,
-        "memory_efficiency": sample.memory_efficiency,
-        "expert_memory_efficiency": 1.0,
-        "gather_efficiency": sample.gather_efficiency,
-        "activation_bytes_per_token": 0.0,
-        "layer_overhead": sample.pass_overhead_us * MICROSECOND,
-        "step_overhead": sample.batch_overhead_us * MICROSECOND,
-        "workspace_bytes": 0.0,
-        "latency_log_sd": sample.latency_log_sd,
-    }
+    return (
+        common
+        | _no_slower_than_wider(pair, choice, fitted)
+        | {
+            "compute_efficiency": sample.compute_efficiency,
+            "half_tokens": 0.0,
+            "scheme_work": fitted.compression.narrow_work(choice.accelerator, choice.arithmetic),
+            "expansion_time": 0.0,
+            "expert_efficiency": 1.0,
+            "expert_half_tokens": 0.0,
+            "half_flops": sample.half_gflop * GIGA * peak / 100.0,
+            "memory_efficiency": sample.memory_efficiency,
+            "expert_memory_efficiency": 1.0,
+            "gather_efficiency": sample.gather_efficiency,
+            "activation_bytes_per_token": 0.0,
+            "layer_overhead": sample.pass_overhead_us * MICROSECOND,
+            "step_overhead": sample.batch_overhead_us * MICROSECOND,
+            "workspace_bytes": 0.0,
+            "latency_log_sd": sample.latency_log_sd,
+        }
+    )
+
+
+def _no_slower_than_wider(pair: Pairing, choice: Choice, fitted: Coefficients) -> dict[str, float]:
+    """Factors on the time of a batch: with borrowed ones, a wider format is never quicker.
+
+    What was measured in one format, often with other software, says little of another. But narrow
+    numbers can always be multiplied in the wider format.
+    """
+    chip, engine = choice.accelerator, choice.engine.id
+    fixed, sequence = pair.fixed, pair.sequence
+
+    peak, precision = chip.dense_tflops[choice.arithmetic], choice.arithmetic
+    while not pair.rows_here and (wider := WIDER.get(precision)) is not None:
+        precision = wider
+        if precision in chip.dense_tflops:
+            _, other = fitted.serving_pairing(choice.model, chip, precision, engine, precision)
+            fixed = min(fixed, other.fixed)
+            sequence = min(sequence, other.sequence * peak / chip.dense_tflops[precision])
+    return {"fixed_factor": fixed, "sequence_factor": sequence}
 
 
 STEP_TIMES = ("fixed_factor", "sequence_factor", "prompt_factor")
