@@ -525,8 +525,8 @@ def _decode_step(x: Inputs, running: Numeric, shards: Numeric, written: Numeric)
 def _draft(x: Inputs, sequences: Numeric, context: Numeric) -> tuple[Numeric, Numeric]:
     """Time to propose tokens one after another, and the least that the datasheet allows. [s]
 
-    A dense model in 16 bits on the same devices, split as the model is; its layers are launched as
-    the model's are, and scheduling is done once for all.
+    A dense model multiplied in 16 bits on the same devices, split as the model is; its layers are
+    launched as the model's are, and scheduling is done once for all.
     """
     ways = x.tensor_parallel
     compute = transformer.linear_flops(x.draft_params, sequences) / (ways * x.attention_peak_flops)

@@ -1035,7 +1035,7 @@ def _draft(scenario: Scenario, choice: Choice) -> dict[str, float]:
         return proposed | {
             "draft_layers": numbers["layers"],
             "draft_params": small.active,
-            "draft_bytes": small.total * UNQUANTISED_BYTES,
+            "draft_bytes": _stored(choice.draft, choice.scheme, small).whole,
             "draft_kv_elements": numbers["kv_elements"] + numbers["window_kv_elements"],
             "draft_flops_per_pair": numbers["decode_flops_per_pair"]
             + numbers["window_flops_per_pair"],
@@ -1149,9 +1149,14 @@ def _sparse(
     """Fitted coefficients of dense multiplications, for sparse ones: less of a higher peak."""
     if not _two_of_four(scenario, choice):
         return values
-    share = fitted.assumptions.two_of_four_speedup * pruning.KEPT_OF_2_4
-    names = ("compute_efficiency", "expert_efficiency")
-    return values | {name: values[name] * share for name in names}
+    gain = fitted.assumptions.two_of_four_speedup
+    # What a multiplication needs to get going takes as long as before.
+    changed = {
+        "compute_efficiency": gain * pruning.KEPT_OF_2_4,
+        "expert_efficiency": gain * pruning.KEPT_OF_2_4,
+        "half_flops": gain, "half_tokens": gain, "expert_half_tokens": gain,
+    }  # fmt: skip
+    return values | {name: values[name] * factor for name, factor in changed.items()}
 
 
 def _socket_share(choice: Choice) -> float:
