@@ -18,6 +18,7 @@ from cpi_model import __version__, links
 from cpi_model.__main__ import main
 from cpi_model.catalog import catalog
 from cpi_model.scenario import FIELDS, Scenario
+from cpi_model.studies import compression
 from cpi_model.studies.answer import answer, summary
 
 FACTS = catalog()
@@ -355,3 +356,38 @@ def test_it_runs_as_a_module_and_into_a_closed_pipe() -> None:
         shell=True, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (piped.stdout, piped.stderr) == ("[\n", "")
+
+
+# compress ----------------------------------------------------------------------------------------
+
+LEVERS = Scenario(
+    model="llama-3.1-70b", tensor_parallel=2, scheme="fp8", draft_model="head", student="ratio",
+    cascade_model="llama-3.1-8b", requests_per_s=50.0,
+)  # fmt: skip
+
+
+def test_compress_prints_what_the_page_shows(cpi: Cpi) -> None:
+    ran = cpi("compress", "--link", links.encode(LEVERS), "--json")
+    assert ran.code == 0
+    document = json.loads(ran.output)
+    found = compression.bridge(LEVERS, FACTS)
+    costs = [row["cost_per_inference_usd"] for row in document["levers"]]
+    assert costs[0] == pytest.approx(found.before.cost)
+    assert costs[-1] == pytest.approx(found.after.cost)
+    assert document["distillation"]["break_even_inferences"] > 0
+    assert {"fp8", "int4-awq", "bf16"} <= {row["scheme"] for row in document["precisions"]}
+
+
+def test_compress_prints_a_table_for_people(cpi: Cpi) -> None:
+    ran = cpi("compress", "--link", links.encode(LEVERS))
+    assert ran.code == 0
+    for word in ("student", "draft", "cascade", "Quality kept with all levers", "paid back"):
+        assert word in ran.output
+
+
+@pytest.mark.parametrize("change", ["scheme=nonsense", "student=bert-large", "acceptance=2"])
+def test_compress_refuses_bad_input_in_a_line(cpi: Cpi, change: str) -> None:
+    ran = cpi("compress", "--set", change)
+    assert ran.code == 2
+    assert ran.output == ""
+    assert len(ran.errors.strip().splitlines()) == 1

@@ -12,12 +12,19 @@ from cpi_model import links
 from cpi_model.catalog import catalog
 from cpi_model.export import money, percent
 from cpi_model.scenario import FIELDS, Scenario
+from cpi_model.studies import compression
 from cpi_model.studies.answer import answer
 from cpi_model.ui import PAGES, PRESETS
 from cpi_model.units import MILLION, MONTH
 
 ROOT = Path(__file__).resolve().parent.parent
 CATALOG = "pages/1_Catalog.py"
+COMPRESSION = "pages/3_Compression.py"
+MANY = Scenario(
+    model="llama-3.1-70b", tensor_parallel=2, scheme="fp8", kv_precision="fp8", draft_model="head",
+    cascade_model="llama-3.1-8b", student="ratio", requests_per_s=50.0, exit_share=0.1,
+)  # fmt: skip
+"""Many levers of compression at once."""
 
 
 def app(query: str = "", page: str = "app.py") -> AppTest:
@@ -306,3 +313,86 @@ def test_a_corrected_estimate_says_so() -> None:
     assert "time per token × 1.3" in texts(app("v=1&kt=1.3"))
     trees = "v=1&m=gbt-fraud-500x8&e=treelite&q=fp32&hw=graviton4&kf=2"
     assert "Corrected" not in texts(app(trees))  # which have no first token
+
+
+# Compression -------------------------------------------------------------------------------------
+
+
+def test_the_headline_holds_all_levers() -> None:
+    opened = app(links.encode(MANY), COMPRESSION)
+    estimate = answer(MANY, catalog()).estimate
+    assert estimate is not None
+    assert figures(opened)["Cost per inference"] == money(float(estimate.cost_per_inference), MANY)
+    said = texts(opened)
+    found = compression.bridge(MANY, catalog())
+    assert money(found.before.cost * MILLION, MANY).replace("$", r"\$") in said
+    assert money(found.after.cost * MILLION, MANY).replace("$", r"\$") in said
+    assert "Paid back after" in said
+    # Bridge, quality and break-even.
+    assert len(opened.get("plotly_chart")) == 3
+
+
+def test_switches_show_what_is_pulled_and_pull() -> None:
+    opened = app("v=1&m=llama-3.1-8b", COMPRESSION)
+    assert not opened.toggle(key="lever_scheme").value
+    assert "No lever is pulled" in texts(opened)
+    opened.toggle(key="lever_scheme").set_value(True).run()
+    assert not opened.exception
+    assert scenario(opened) == Scenario(scheme="fp8")
+    assert opened.query_params["q"] == "fp8"
+    opened.toggle(key="lever_cascade").set_value(True).run()
+    assert scenario(opened).cascade_model != "none"
+    opened.toggle(key="lever_scheme").set_value(False).run()
+    assert scenario(opened).scheme == "bf16"
+    opened.toggle(key="lever_cascade").set_value(False).run()
+    assert not opened.exception
+    assert scenario(opened) == Scenario()
+
+
+def test_a_setting_on_the_page_is_a_field_of_the_scenario() -> None:
+    opened = app("v=1&dm=head", COMPRESSION)
+    opened.slider(key="cw_acceptance").set_value(0.8).run()
+    assert not opened.exception
+    assert scenario(opened) == Scenario(draft_model="head", acceptance=0.8)
+
+
+def test_fair_shares_are_shown_on_demand() -> None:
+    opened = app(links.encode(MANY), COMPRESSION)
+    opened.toggle(key="fair").set_value(True).run()
+    assert not opened.exception
+    assert len(opened.get("plotly_chart")) == 3
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "v=1&m=bert-large&e=openvino&hw=xeon-platinum-8480plus&q=int8&in=128&sp=unstructured",
+        "v=1&m=gbt-fraud-500x8&e=treelite&q=fp32&hw=graviton4",
+        "v=1&m=resnet50-v1.5&e=tensorrt&hw=l4&q=int8&xs=0.3",
+        "v=1&m=deepseek-r1&q=fp8&hw=h200-sxm&tp=8&e=sglang&kv=fp8&cur=EUR&fx=0.9&basis=marginal",
+        "v=1&m=llama-3.1-8b&hw=mi300x&q=int4-awq&sh=0.97",
+        "v=1&q=bf16&bq=fp32&be=pytorch-eager",
+    ],
+)
+def test_every_kind_of_model_can_be_compressed(query: str) -> None:
+    opened = app(query, COMPRESSION)
+    assert "Quality kept with all levers" in texts(opened)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["v=1&cm=resnet50-v1.5", "v=1&st=bert-large", "v=1&dm=nonsense", "v=1&m=llama-3.1-405b"],
+)
+def test_what_cannot_be_is_explained(query: str) -> None:
+    opened = app(query, COMPRESSION)
+    said = texts(opened)
+    assert "This cannot work as it stands" in said
+    assert "Quality kept" not in said
+
+
+def test_tables_of_levers_open() -> None:
+    opened = app(links.encode(MANY), COMPRESSION)
+    for key in ("levers_table", "precisions"):
+        opened.session_state[key] = True
+    opened.run()
+    assert not opened.exception
