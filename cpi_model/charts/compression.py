@@ -133,9 +133,9 @@ def quality_against_cost(
     marks = [
         base.Word(
             costs[place], ends[place][1], f"  {escape(_short_name(shown[place]))}",
-            palette.ink, mark=0.0,
+            palette.ink, "middle right" if costs[place] ** 2 < first * last else "middle left",
         )
-        for place in _front(costs, [median for _, median, _ in ends])
+        for place in _best(shown, costs, scenario)
     ]  # fmt: skip
     for place, each in enumerate(shown):
         if each.scheme.id == scenario.scheme:
@@ -173,20 +173,15 @@ def _nice(low: float, high: float) -> list[float]:
     return [round(step * count, 6) for count in range(first, int(high / step) + 1)]
 
 
-def _front(costs: Sequence[float], qualities: Sequence[float]) -> list[int]:
-    """Places that nothing cheaper beats in quality, as far as their names do not overlap."""
-    best, found, last = -math.inf, [], 0.0
-    for place in sorted(range(len(costs)), key=lambda at: (round(costs[at], 1), -qualities[at])):
-        if qualities[place] > best:
-            best = qualities[place]
-            if costs[place] > NAME_WIDTH * last:
-                found.append(place)
-                last = costs[place]
-    return found
-
-
-NAME_WIDTH = 1.35
-"""Factor of the cost that a name takes on the axis."""
+def _best(
+    shown: Sequence[Precision], costs: Sequence[float], scenario: Scenario
+) -> list[int]:  # fmt: skip
+    """Place of the cheapest that keeps enough, or may do so; none where nothing does."""
+    enough = [
+        place for place, each in enumerate(shown)
+        if each.kept is not None and each.kept.passes(scenario.quality_floor) is not False
+    ]  # fmt: skip
+    return sorted(enough, key=costs.__getitem__)[:1]
 
 
 def _short_name(each: Precision) -> str:

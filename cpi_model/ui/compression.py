@@ -184,6 +184,11 @@ def _savings_text(found: Bridge, scenario: Scenario) -> str:
             f" Before, the weights need {draw.counted(before.devices, 'device')} a replica; now "
             f"{digits(after.devices)}."
         )
+    if scenario.cost_basis == "loaded" and before.estimate and after.estimate:
+        devices += (
+            f" {draw.counted(float(before.estimate.instances), 'whole instance')} before, "
+            f"{digits(float(after.estimate.instances))} now: what fills none of them is not saved."
+        )
     word = "less" if saved >= 0 else "more"
     return draw.escaped(
         f"All together {percent(abs(saved))} {word} per inference: "
@@ -232,9 +237,10 @@ def quality(result: Answer) -> None:
     scenario = result.scenario
     st.markdown(
         "##### Cost and quality by precision",
-        help="Each point is a precision with all other levers as they are. The bar is the range "
-        "of what was measured on models like this (P10 to P90); the dashed line is the quality "
-        "that must be kept.",
+        help="Each point is a precision with all other levers as they are; the diamond is the one "
+        "that is chosen, and the cheapest that keeps enough is named. The bar is the range of what "
+        "was measured on models like this (P10 to P90); the dashed line is the quality that must "
+        "be kept, and grey is what does not keep it.",
     )
     found = _precisions(_whole(scenario), date.today())
     shown = [each for each in found if each.measured_quality]
