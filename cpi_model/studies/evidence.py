@@ -325,17 +325,21 @@ def speedups(
     """Measured speedups of a technique, to be shown beside an estimate; None where there are none.
 
     Rows of the same class of models and the same baseline, on chips of the same generation and
-    with a batch within a factor of :data:`SIMILAR_BATCH`; then at any batch, then on chips of the
-    same kind, then on any. A row without a stated batch counts at any.
+    with a batch within a factor of :data:`SIMILAR_BATCH`; then at any batch; then of techniques
+    of as many bits on such chips; then of the same one on chips of the same kind, of the others
+    there, and of the same one on any. A row without a stated batch counts at any.
     """
     rows = evidence() if rows is None else rows
     known = facts or catalog()
-    here = [
+    alike = [
         row for row in rows
-        if row.technique == technique and row.measure in ("speedup", "speedup_per_device")
-        and row.model_class == model_class
+        if row.measure in ("speedup", "speedup_per_device") and row.model_class == model_class
         and (baseline is None or row.baseline_scheme in (baseline, None))
     ]  # fmt: skip
+    own = [row for row in alike if row.technique == technique]
+    like = relatives(technique, known)
+    kin = [row for row in alike if row.technique in like]
+    others = ", ".join(sorted({row.technique for row in kin}))
 
     def on(row: Evidence, field: str) -> bool:
         found = chip_of(row, known)
@@ -346,13 +350,15 @@ def speedups(
             return True
         return abs(math.log(row.batch / batch)) <= math.log(SIMILAR_BATCH)
 
-    steps: list[tuple[str, Callable[[Evidence], bool]]] = [
-        ("on such chips at about this batch", lambda row: on(row, "generation") and near(row)),
-        ("on such chips", lambda row: on(row, "generation")),
-        (f"on {chip.kind}s", lambda row: on(row, "kind")),
-        ("on other hardware", lambda row: True),
+    steps: list[tuple[str, Sequence[Evidence], Callable[[Evidence], bool]]] = [
+        ("on such chips at about this batch", own, lambda row: on(row, "generation") and near(row)),
+        ("on such chips", own, lambda row: on(row, "generation")),
+        (f"on such chips, by {others}", kin, lambda row: on(row, "generation") and near(row)),
+        (f"on {chip.kind}s", own, lambda row: on(row, "kind")),
+        (f"on {chip.kind}s, by {others}", kin, lambda row: on(row, "kind")),
+        ("on other hardware", own, lambda row: True),
     ]
-    chosen = [(level, [row for row in here if holds(row)]) for level, holds in steps]
+    chosen = [(level, [row for row in of if holds(row)]) for level, of, holds in steps]
     for level, some in chosen:
         if len(some) >= ENOUGH:
             return Speedups(spread(some, level), tuple(some))
