@@ -229,6 +229,8 @@ def test_speedups_widen_step_by_step() -> None:
     assert all(row.baseline_scheme == "bf16" for row in near.rows)
     other = evidence.speedups("int4-awq", "llm", FACTS.accelerator("mi300x"), baseline="bf16")
     assert other is not None and other.spread.level == "on gpus"
+    cpu = evidence.speedups("int4-awq", "llm", FACTS.accelerator("xeon-platinum-8490h"), 1, "bf16")
+    assert cpu is not None and cpu.spread.level == "on cpus, by int4"
     assert evidence.speedups("nvfp4", "llm", chip) is None
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -159,6 +160,21 @@ def spread(rows: Sequence[Evidence], level: str) -> Range:
     return Range(float(low), float(median), float(high), len(rows), level, sources)
 
 
+Steps: TypeAlias = list[tuple[str, Sequence[Evidence], Callable[[Evidence], bool]]]
+"""From near to far: what the rows are, rows, and which of them count; {} for their techniques."""
+
+
+def first_enough(steps: Steps) -> tuple[str, list[Evidence]]:
+    """The first step with enough rows, else the first with any."""
+    chosen = []
+    for level, rows, holds in steps:
+        if some := [row for row in rows if holds(row)]:
+            names = ", ".join(sorted({row.technique for row in some}))
+            chosen.append((level.format(names), some))
+    enough = (step for step in chosen if len(step[1]) >= ENOUGH)
+    return next(enough, chosen[0] if chosen else ("", []))
+
+
 # Quality -----------------------------------------------------------------------------------------
 
 
@@ -255,20 +271,16 @@ def _nearest(
     own = [row for row in rows if row.technique == technique]
     like = relatives(technique, facts)
     kin = [row for row in rows if row.technique in like]
-    others = ", ".join(sorted({row.technique for row in kin}))
-    steps: list[tuple[str, Sequence[Evidence], Callable[[Evidence], bool]]] = [
+    steps: Steps = [
         ("of this model", own, lambda row: row.model == model.id),
         ("of such models of similar size", own, lambda row: _similar(row, model)),
         ("of such models", own, lambda row: row.model_class == model.model_class),
-        (f"of such models of similar size, by {others}", kin, lambda row: _similar(row, model)),
-        (f"of such models, by {others}", kin, lambda row: row.model_class == model.model_class),
+        ("of such models of similar size, by {}", kin, lambda row: _similar(row, model)),
+        ("of such models, by {}", kin, lambda row: row.model_class == model.model_class),
         ("of other models", own, lambda row: True),
     ]
-    chosen = [(level, [row for row in of if holds(row)]) for level, of, holds in steps]
-    for level, some in chosen:
-        if len(some) >= ENOUGH:
-            return spread(some, level)
-    return next((spread(some, level) for level, some in chosen if some), None)
+    level, some = first_enough(steps)
+    return spread(some, level) if some else None
 
 
 def _similar(row: Evidence, model: Model) -> bool:
@@ -325,17 +337,20 @@ def speedups(
     """Measured speedups of a technique, to be shown beside an estimate; None where there are none.
 
     Rows of the same class of models and the same baseline, on chips of the same generation and
-    with a batch within a factor of :data:`SIMILAR_BATCH`; then at any batch, then on chips of the
-    same kind, then on any. A row without a stated batch counts at any.
+    with a batch within a factor of :data:`SIMILAR_BATCH`; then at any batch; then of techniques
+    of as many bits on such chips; then of the same one on chips of the same kind, of the others
+    there, and of the same one on any. A row without a stated batch counts at any.
     """
     rows = evidence() if rows is None else rows
     known = facts or catalog()
-    here = [
+    alike = [
         row for row in rows
-        if row.technique == technique and row.measure in ("speedup", "speedup_per_device")
-        and row.model_class == model_class
+        if row.measure in ("speedup", "speedup_per_device") and row.model_class == model_class
         and (baseline is None or row.baseline_scheme in (baseline, None))
     ]  # fmt: skip
+    own = [row for row in alike if row.technique == technique]
+    like = relatives(technique, known)
+    kin = [row for row in alike if row.technique in like]
 
     def on(row: Evidence, field: str) -> bool:
         found = chip_of(row, known)
@@ -346,16 +361,13 @@ def speedups(
             return True
         return abs(math.log(row.batch / batch)) <= math.log(SIMILAR_BATCH)
 
-    steps: list[tuple[str, Callable[[Evidence], bool]]] = [
-        ("on such chips at about this batch", lambda row: on(row, "generation") and near(row)),
-        ("on such chips", lambda row: on(row, "generation")),
-        (f"on {chip.kind}s", lambda row: on(row, "kind")),
-        ("on other hardware", lambda row: True),
+    steps: Steps = [
+        ("on such chips at about this batch", own, lambda row: on(row, "generation") and near(row)),
+        ("on such chips", own, lambda row: on(row, "generation")),
+        ("on such chips, by {}", kin, lambda row: on(row, "generation") and near(row)),
+        (f"on {chip.kind}s", own, lambda row: on(row, "kind")),
+        (f"on {chip.kind}s, by {{}}", kin, lambda row: on(row, "kind")),
+        ("on other hardware", own, lambda row: True),
     ]
-    chosen = [(level, [row for row in here if holds(row)]) for level, holds in steps]
-    for level, some in chosen:
-        if len(some) >= ENOUGH:
-            return Speedups(spread(some, level), tuple(some))
-    return next(
-        (Speedups(spread(some, level), tuple(some)) for level, some in chosen if some), None
-    )
+    level, some = first_enough(steps)
+    return Speedups(spread(some, level), tuple(some)) if some else None
