@@ -187,7 +187,9 @@ def _best(
 def _short_name(each: Precision) -> str:
     """The name of a scheme without what goes without saying."""
     name = each.scheme.name.split(" (")[0]
-    return name.replace(" weights and activations", "").replace(" weights by", "")
+    for words in (" weights and activations", " weights by", ", 16-bit arithmetic"):
+        name = name.replace(words, "")
+    return name
 
 
 def _precision_text(each: Precision, scenario: Scenario) -> str:
