@@ -31,7 +31,11 @@ GOALS = {
     "slider_to_paint_ms": "under 200",
     "slider_to_paint_p95_ms": "under 350",
     "slider_to_paint_ratio": "under 2.5",
+    "compression_slider_to_paint_ms": "under 200",
+    "compression_slider_to_paint_p95_ms": "under 350",
 }
+OTHER_PAGES = {"compression": "Compression?v=1&q=fp8&dm=head"}
+"""Pages beside the first whose sliders are timed, and the links that open them."""
 PROCESSES = 5
 """Times that a figure which needs a fresh process is measured; the median counts."""
 PRESSES = 30
@@ -118,6 +122,11 @@ def _page() -> None:
     _print("slider_to_paint_ratio", round(painted_ms / floor_ms, 2))
     _print("charts_on_the_page", rounds[-1][1].charts)
     _print("charts_redrawn", rounds[-1][1].redrawn)
+    with live.browser() as browser:
+        for name, link in OTHER_PAGES.items():
+            found = _slider_to_paint(browser, app, link)
+            _print(f"{name}_slider_to_paint_ms", round(found.middle_ms))
+            _print(f"{name}_slider_to_paint_p95_ms", round(found.p95_ms))
 
 
 def _first_load(browser: Browser, script: Path) -> float:
@@ -130,11 +139,11 @@ def _first_load(browser: Browser, script: Path) -> float:
         return time.perf_counter() - start
 
 
-def _slider_to_paint(browser: Browser, script: Path) -> _Paints:
+def _slider_to_paint(browser: Browser, script: Path, link: str = "") -> _Paints:
     """Time from a key on the slider until all charts (or figures) that change are painted."""
     with live.serve(script) as url, browser.new_context(viewport=live.VIEWPORT) as context:
         page = context.new_page()
-        live.open_app(page, url)
+        live.open_app(page, f"{url}/{link}")
         slider = page.get_by_role("slider", name=SLIDER).first
         slider.wait_for(timeout=30_000)
         page.wait_for_timeout(1500)  # fonts and lazily loaded code

@@ -18,3 +18,4 @@ if answer.feasible:
     ui.student(answer)
     ui.precision_table(answer)
 ui.notes(answer)
+ui.why(answer)

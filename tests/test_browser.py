@@ -230,3 +230,17 @@ def test_a_report_that_is_dropped_on_the_page_corrects_the_scenario(
     wait_until(page, lambda: scenario_of(page).step_time_correction != 1, "a corrected address")
     page.get_by_role("button", name="Take the correction back").click()
     wait_until(page, lambda: scenario_of(page) == Scenario(), "the address without it")
+
+
+def test_a_lever_that_is_pulled_is_in_the_address_and_back_takes_it_back(
+    page: Page, app_url: str
+) -> None:
+    live.open_app(page, f"{app_url}/Compression?v=1&m=llama-3.1-8b")
+    page.get_by_text("No lever is pulled").wait_for(timeout=20_000)
+    page.get_by_test_id("stCheckbox").filter(has_text="Precision").locator("label").first.click()
+    wait_for(page, Scenario(scheme="fp8"))
+    page.locator(CHART).first.wait_for(state="attached", timeout=20_000)
+    page.get_by_test_id("stCheckbox").filter(has_text="Draft").locator("label").first.click()
+    wait_for(page, Scenario(scheme="fp8", draft_model="head"))
+    page.go_back()
+    wait_for(page, Scenario(scheme="fp8"))

@@ -319,11 +319,19 @@ def _precision_row(each: Precision, scenario: Scenario) -> dict[str, str]:
         "Estimated speed": f"{digits(each.speedup)}×",
         "Measured speed": "" if ranges is None
         else f"{digits(ranges.low)} to {digits(ranges.high)}×, median {digits(ranges.median)}",
-        "Runs": "" if ranges is None else f"{ranges.rows} {ranges.level}",
+        "Runs": "" if ranges is None else f"{ranges.rows} {ranges.level}, {_software(each)}",
         "Quality kept": "not measured" if left is None
         else f"{percent(left.median)} ({percent(left.low)} to {percent(left.high)})",
         "Measured on": "" if left is None else left.level,
     }  # fmt: skip
+
+
+def _software(each: Precision) -> str:
+    """Engines that the measured rows are of."""
+    assert each.measured is not None
+    known = catalog().engines
+    ids = dict.fromkeys(row.engine or "" for row in each.measured.rows)
+    return ", ".join(known[id].name if id in known else id or "software not stated" for id in ids)
 
 
 def student(result: Answer) -> None:
