@@ -90,6 +90,15 @@ class Answer:
     def notes(self) -> tuple[str, ...]:
         """Decisions on the way that a reader should know."""
         notes = () if self.choice is None else self.choice.notes
+        if self.choice is not None and self.choice.teacher is not None:
+            notes += (f"A student of {self.choice.teacher.name}: its training is in the cost.",)
+        if self.service is not None and self.service.first_choice is not None:
+            first = self.service.first_choice
+            notes += (
+                f"{first.model.name} answers first, on {first.devices_per_replica:g} × "
+                f"{first.accelerator.name} a replica. Cost and times are of both models, the "
+                "throughput and memory of a replica of the large one.",
+            )
         if self.estimate is not None and self.feasible:
             running = float(self.estimate.running)
             if running < self.scenario.concurrency:
