@@ -26,7 +26,7 @@ request has waited for ``Inputs.batch_wait``."""
 
 REQUESTS = 200_000
 """Requests of a simulation, unless said otherwise."""
-LEAST_REQUESTS, MOST_REQUESTS = 1_000, 20_000_000
+LEAST_REQUESTS, MOST_REQUESTS = 1_000, 5_000_000
 WARM_UP = 0.1
 """Share of the requests at the start that do not count, for the replica begins empty."""
 BATCHES = 30
@@ -101,40 +101,43 @@ class Spread:
     p99: Figure = UNKNOWN
 
 
+NOTHING = Spread()
+
+
 @dataclass(frozen=True)
 class Served:
     """What requests see of a replica under a load; NaN where the method says nothing.
 
-    Where the replica cannot keep up (``load_share`` of 1 or more) there is no steady state: waits
-    and all that contain them are infinite.
+    Where the replica cannot keep up there is no steady state: waits and all that contain them are
+    infinite.
     """
 
-    wait: Spread
-    """Until a slot is free, or until the batch starts. [s]"""
-    ttft: Spread
-    """From arrival to the first token; the whole latency where there are no tokens. [s]"""
-    tpot: Spread
-    """Per output token after the first, averaged over a request; NaN without tokens. [s]"""
-    latency: Spread
-    """From arrival to the last token. [s]"""
-    waiting_share: Figure
-    """Share of requests that wait at all for a slot or a batch."""
-    running: Figure
-    """Mean requests that hold a slot, or are in a batch that is worked on."""
-    utilisation: Figure
-    """Share of the time in which any request runs."""
-    within_limits: Figure
-    """Share of requests that meet all of ``slo_ttft``, ``slo_tpot`` and ``slo_latency``. The closed
-    form takes the least of the three shares."""
-    throughput: float
-    """Requests finished per second in a steady state: the load, or the capacity if less."""
-    capacity: float
-    """Most requests per second that the replica keeps up with."""
     load_share: float
     """Load over capacity."""
-    requests: int
+    capacity: float
+    """Most requests per second that the replica keeps up with."""
+    throughput: float
+    """Requests finished per second in a steady state: the load, or the capacity if less."""
+    wait: Spread = NOTHING
+    """Until a slot is free, or until the batch starts. [s]"""
+    ttft: Spread = NOTHING
+    """From arrival to the first token; the whole latency where there are no tokens. [s]"""
+    tpot: Spread = NOTHING
+    """Per output token after the first, averaged over a request; NaN without tokens. [s]"""
+    latency: Spread = NOTHING
+    """From arrival to the last token. [s]"""
+    waiting_share: Figure = UNKNOWN
+    """Share of requests that wait at all for a slot or a batch."""
+    running: Figure = UNKNOWN
+    """Mean requests that hold a slot, or are in a batch that is worked on."""
+    utilisation: Figure = UNKNOWN
+    """Share of the time in which any request runs."""
+    within_limits: Figure = UNKNOWN
+    """Share of requests that meet all of ``slo_ttft``, ``slo_tpot`` and ``slo_latency``. The closed
+    form takes the least of the three shares."""
+    requests: int = 0
     """Requests that were simulated and count; 0 in closed form."""
-    events: int
+    events: int = 0
     """Events of the simulation."""
 
     @property
@@ -400,8 +403,8 @@ def _simulate_continuous(
         decoding = done - (entered if times.servers else first)
         tpot = np.where(steps > 0.0, decoding / steps, np.nan)
     return _measured(
-        inputs, load, most, arrivals, wait, first - arrivals, tpot, done - arrivals,
-        done - taken, areas, float(done.max()), count,
+        inputs, load, most, times.slots, arrivals, taken, wait, first, done, tpot,
+        float(areas[1] / done.max()), count,
     )  # fmt: skip
 
 
@@ -431,8 +434,8 @@ def _simulate_batches(
     tpot = pace if inputs.is_llm else np.full(size, np.nan)
     first = first if inputs.is_llm else done
     return _measured(
-        inputs, load, most, arrivals, taken - arrivals, first - arrivals, tpot, done - arrivals,
-        done - taken, areas, float(done.max()), count,
+        inputs, load, most, len(first_times), arrivals, taken, taken - arrivals, first, done, tpot,
+        float(areas[1] / done[-1]), count,
     )  # fmt: skip
 
 
@@ -441,45 +444,51 @@ def _from_zero(by_number: Array) -> Array:
     return np.concatenate([by_number[:1], by_number])
 
 
+def _served(load: Load, most: float) -> Served:
+    """What is known of a load before anything is worked out."""
+    return Served(load.rate / most, most, min(load.rate, most))
+
+
 def _measured(
     inputs: Inputs,
     load: Load,
     most: float,
+    slots: int,
     arrivals: Array,
+    taken: Array,
     wait: Array,
-    ttft: Array,
+    first: Array,
+    done: Array,
     tpot: Array,
-    latency: Array,
-    held: Array,
-    areas: Array,
-    end: float,
+    busy: float,
     events: int,
 ) -> Served:
-    """Figures of the requests after the start, with errors from batch means."""
-    begin = int(WARM_UP * len(arrivals)) if load.timestamps is None else 0
-    # Batches of equal size; a few requests at the start make up the difference.
-    parts = BATCHES if len(arrivals) - begin >= 2 * BATCHES else 1
-    begin += (len(arrivals) - begin) % parts
-    rate = (len(arrivals) - begin) / max(float(arrivals[-1] - arrivals[begin]), 1e-300)
-    wait, ttft, tpot, latency, held = (
-        column[begin:] for column in (wait, ttft, tpot, latency, held)
+    """Figures of the requests between start and end, with errors from batch means."""
+    begin, end = 0, len(arrivals)
+    if load.timestamps is None:
+        # An empty replica at the start and nobody behind the last ones are no steady state.
+        begin, end = int(WARM_UP * end), end - min(slots, int(WARM_UP * end))
+    parts = BATCHES if end - begin >= 2 * BATCHES else 1
+    begin += (end - begin) % parts
+    rate = (end - 1 - begin) / max(float(arrivals[end - 1] - arrivals[begin]), 1e-300)
+    arrivals, taken, wait, first, done, tpot = (
+        column[begin:end] for column in (arrivals, taken, wait, first, done, tpot)
     )
+    ttft, latency = first - arrivals, done - arrivals
     good = latency <= inputs.slo_latency
     if inputs.is_llm:
         good &= (ttft <= inputs.slo_ttft) & ~(tpot > inputs.slo_tpot)
-    mean_held = _figure(held, parts)
-    return Served(
+    held = _figure(done - taken, parts)
+    return replace(
+        _served(load, most),
         wait=_spread(wait, parts),
         ttft=_spread(ttft, parts),
         tpot=_spread(tpot, parts),
         latency=_spread(latency, parts),
         waiting_share=_figure((wait > 1e-9).astype(float), parts),
-        running=Figure(rate * mean_held.value, rate * mean_held.error),
-        utilisation=Figure(float(areas[1]) / end),
+        running=Figure(rate * held.value, rate * held.error),
+        utilisation=Figure(busy),
         within_limits=_figure(good.astype(float), parts),
-        throughput=min(load.rate, most),
-        capacity=most,
-        load_share=load.rate / most,
         requests=len(latency),
         events=events,
     )
@@ -508,11 +517,28 @@ def _with_error(value: float, parts: Array) -> Figure:
 
 STATES = 24
 """Numbers of requests, put together, whose pace is told apart."""
-WAITS = np.linspace(0.25, 7.0, 10)
-"""Waits over their mean that stand for an exponential one."""
+SLOT_WAITS, TURN_WAITS = 28, 7
+"""Parts of an exponential wait for a slot, and for the turn of a prompt."""
+LONGEST_WAIT = 7.0
+"""Mean waits after which the rest is put together."""
 MET_SPREAD = math.sqrt(2.0 / math.e)
 """Part of the spread of the pace that is left when it is averaged over a request. A number of
 requests that is correlated over a request's time as exp(-t) has it (an approximation)."""
+
+
+class _Open(NamedTuple):
+    """Means of a replica that random arrivals share."""
+
+    met: Array  # share of requests that meet 1, 2, ... slots taken
+    running: float
+    busy: float
+    waiting: float  # share of requests that wait for a slot
+    slot_wait: float  # s
+    behind: float  # share of prompts that wait for others
+    prompt_wait: float  # s
+    prompt: float  # s for which a prompt occupies its server
+    token: float  # s per token while no prompt is read
+    pace: float  # s per token
 
 
 def _closed_continuous(inputs: Inputs, load: Load, prefill_servers: int) -> Served:
@@ -521,86 +547,106 @@ def _closed_continuous(inputs: Inputs, load: Load, prefill_servers: int) -> Serv
     if rate >= most:
         return _overloaded(inputs, load, most, times.slots, float(times.pace[-1]))
     if load.burstiness != 1.0 or load.timestamps is not None:
-        return _no_closed_form(load, most)
-    rates, apart = times.rates, times.servers > 0
+        return _served(load, most)
+    x = _open(times, rate)
+    ttft = times.start + x.prompt_wait + x.prompt + times.delay + times.lead * x.pace
+    wait, waiting, latency = x.slot_wait, x.waiting, times.start + x.slot_wait + x.running / rate
+    if times.servers:
+        wait, waiting = wait + x.prompt_wait, 1.0 - (1.0 - waiting) * (1.0 - x.behind)
+        latency += ttft - times.start + times.handover
+    else:
+        ttft += x.slot_wait
+    waits, first, token, whole = _distributions(times, x, load.output_cv)
+    within = [_share_within(float(inputs.slo_ttft), *first)]
+    within.append(_share_within(float(inputs.slo_latency), *whole))
+    if times.steps:
+        within.append(_share_within(float(inputs.slo_tpot), *token))
+    return replace(
+        _served(load, most),
+        wait=_approximate(wait, *waits),
+        ttft=_approximate(ttft, *first),
+        tpot=_approximate(x.pace, *token) if times.steps else NOTHING,
+        latency=_approximate(latency, *whole),
+        waiting_share=Figure(waiting),
+        running=Figure(x.running),
+        utilisation=Figure(x.busy),
+        within_limits=Figure(min(within)),
+    )
+
+
+def _open(times: _Times, rate: float) -> _Open:
+    rates = times.rates
     shares, met = queueing.state_shares(rate, rates), queueing.pace_weights(rate, rates)
-    running = float(queueing.mean_running(rate, rates))
-    waiting, slot_wait = float(shares[-1]), float(queueing.slot_wait(rate, rates))
-    prompt, pace = float(met @ times.prompt), float(met @ times.pace)
-    if apart:
-        behind = float(queueing.erlang_c(rate * prompt, float(times.servers)))
-        exponential = float(queueing.multi_server_wait(rate, prompt, float(times.servers)))
+    running, prompt = float(queueing.mean_running(rate, rates)), float(met @ times.prompt)
+    if times.servers:
+        servers = float(times.servers)
+        behind = float(queueing.erlang_c(rate * prompt, servers))
         # Times that do not vary wait half as long: exact for one server, near it for more.
-        prompt_wait = 0.5 * exponential
+        prompt_wait = 0.5 * float(queueing.multi_server_wait(rate, prompt, servers))
     else:
         behind = min(rate * prompt, 1.0)
-        prompt_wait = float(queueing.single_server_wait(rate, prompt, 0.0))
         # Slots limit how many prompts can wait.
-        prompt_wait = min(prompt_wait, running / rate)
-    before = times.start + prompt + times.delay
-    ttft = before + prompt_wait + times.lead * pace
-    if apart:
-        wait = prompt_wait + slot_wait
-        latency = ttft + times.handover + slot_wait + running / rate
-    else:
-        wait = slot_wait
-        ttft += slot_wait
-        latency = times.start + slot_wait + running / rate
+        alone = float(queueing.single_server_wait(rate, prompt, 0.0))
+        prompt_wait = min(alone, running / rate)
+    return _Open(
+        met=met,
+        running=running,
+        busy=1.0 - float(shares[0]),
+        waiting=float(shares[-1]),
+        slot_wait=float(queueing.slot_wait(rate, rates)),
+        behind=behind,
+        prompt_wait=prompt_wait,
+        prompt=prompt,
+        token=float(met @ times.token),
+        pace=float(met @ times.pace),
+    )
 
-    # Percentiles: states that are met, waits for a slot in the last one, waits for prompts.
-    states, seen = _merged(met, pace + MET_SPREAD * (times.pace - pace))
-    states[-1] = max(states[-1] - waiting, 0.0)
-    slot, often = _waits(waiting, slot_wait)
-    each_slot = np.concatenate([np.zeros(len(seen)), slot[1:]])
-    each_pace = np.concatenate([seen, np.full(len(slot) - 1, seen[-1])])
-    each_share = np.concatenate([states, often[1:]])
-    turn, how_often = _waits(behind, prompt_wait)
-    turns = np.tile(turn, len(each_share))
-    slots, paces = np.repeat(each_slot, len(turn)), np.repeat(each_pace, len(turn))
-    weight = np.outer(each_share, how_often).ravel()
-    # Tokens before the first one shown wait for whole prompts that come in between.
-    stall = (1.0 - times.kept) * prompt
-    token = float(met @ times.token)
-    between = times.lead * (pace - token) / stall if stall else 0.0
-    stalled = np.exp(-between) * np.array([1.0, between, 0.5 * between**2])
-    first_fixed = before + turns + (0.0 if apart else slots)
-    first_fixed = np.add.outer(first_fixed, stall * np.arange(3.0)).ravel()
-    first_weight = np.outer(weight, stalled / stalled.sum()).ravel()
-    first = queueing.shared_times(
-        first_fixed, np.repeat(paces * token / pace, 3), first_weight, times.lead, 0.0
+
+Distribution = tuple[Array, Array]
+"""Values, and how often each occurs."""
+
+
+def _distributions(
+    times: _Times, x: _Open, output_cv: float
+) -> tuple[Distribution, Distribution, Distribution, Distribution]:
+    """Wait, first token, time per token and whole time, approximately.
+
+    A request keeps the pace that it meets, and its waits for a slot and for prompts in front are
+    independent of it, but that those who wait for a slot meet a full replica.
+    """
+    shares, seen = _merged(x.met, x.pace + MET_SPREAD * (times.pace - x.pace))
+    free = shares.copy()
+    free[-1] = max(free[-1] - x.waiting, 0.0)
+    slot, slot_share = _waits(x.waiting, x.slot_wait, SLOT_WAITS)
+    turn, turn_share = _waits(x.behind, x.prompt_wait, TURN_WAITS)
+    # All combinations of pace or wait for a slot, and wait for prompts.
+    pace = np.repeat(np.append(seen, np.full(len(slot) - 1, seen[-1])), len(turn))
+    slots = np.repeat(np.append(np.zeros(len(seen)), slot[1:]), len(turn))
+    turns = np.tile(turn, len(seen) + len(slot) - 1)
+    weight = np.outer(np.append(free, slot_share[1:]), turn_share).ravel()
+
+    before = times.start + turns + x.prompt + times.delay
+    waits = slots + turns if times.servers else slots
+    first = before if times.servers else before + slots
+    # Tokens before the one that is shown first stand still for whole prompts in between.
+    stall = (1.0 - times.kept) * x.prompt
+    between = times.lead * (x.pace - x.token) / stall if stall else 0.0
+    stalled = np.array([1.0, between, 0.5 * between**2])
+    shown = queueing.shared_times(
+        np.add.outer(first, stall * np.arange(3.0)).ravel(),
+        np.repeat(pace * x.token / x.pace, 3),
+        np.outer(weight, stalled / stalled.sum()).ravel(),
+        times.lead,
+        0.0,
     )
-    fixed = before + turns + slots + times.handover + times.lead * paces
-    whole = queueing.shared_times(fixed, paces, weight, times.steps, load.output_cv)
-    each = (seen, _merged(met, times.pace)[0]) if times.steps else (np.array([np.nan]),) * 2
-    waits = (turns + slots, weight) if apart else None
-    within = min(
-        _share_within(float(inputs.slo_ttft), *first),
-        _share_within(float(inputs.slo_tpot), *each),
-        _share_within(float(inputs.slo_latency), *whole),
+    whole = queueing.shared_times(
+        before + slots + times.handover + times.lead * pace, pace, weight, times.steps, output_cv
     )
-    return Served(
-        wait=_approximate(wait, *waits) if waits else Spread(
-            Figure(slot_wait),
-            *(Figure(float(queueing.wait_quantile(waiting, slot_wait, q))) for q in QUANTILES),
-        ),
-        ttft=_approximate(ttft, *first),
-        tpot=_approximate(pace, *each) if times.steps else Spread(),
-        latency=_approximate(latency, *whole),
-        waiting_share=Figure(1.0 - (1.0 - waiting) * (1.0 - behind) if apart else waiting),
-        running=Figure(running),
-        utilisation=Figure(1.0 - float(shares[0])),
-        within_limits=Figure(within),
-        throughput=rate,
-        capacity=most,
-        load_share=rate / most,
-        requests=0,
-        events=0,
-    )  # fmt: skip
+    return (waits, weight), shown, (seen, shares), whole
 
 
 def _merged(weights: Array, pace: Array) -> tuple[Array, Array]:
     """At most so many states, neighbours put together."""
-    width = -(-len(weights) // STATES)
     # Seldom met states at the ends would use up groups; the middle is what counts.
     known = np.flatnonzero(weights > 1e-5)
     low, high = int(known[0]), int(known[-1]) + 1
@@ -610,11 +656,12 @@ def _merged(weights: Array, pace: Array) -> tuple[Array, Array]:
     return mass / mass.sum(), np.add.reduceat((weights * pace)[:high], starts) / mass
 
 
-def _waits(share: float, mean: float) -> tuple[Array, Array]:
+def _waits(share: float, mean: float, parts: int) -> tuple[Array, Array]:
     """No wait, and an exponential one for a share of requests, at a few points."""
-    chance = np.exp(-WAITS)
-    chance /= chance.sum()
-    points = WAITS / (chance @ WAITS) * (mean / share if share else 0.0)
+    edges = np.linspace(0.0, LONGEST_WAIT, parts + 1)
+    chance = -np.diff(np.append(np.exp(-edges[:-1]), 0.0))
+    middle = 0.5 * (edges[1:] + edges[:-1])
+    points = middle / (chance @ middle) * (mean / share if share else 0.0)
     return np.append(0.0, points), np.append(1.0 - share, share * chance)
 
 
@@ -624,9 +671,7 @@ def _approximate(mean: float, values: Array, weights: Array) -> Spread:
 
 
 def _share_within(limit: float, values: Array, weights: Array) -> float:
-    """Share of the times that keep a limit; what there is no time of keeps it."""
-    if np.isnan(values).any():
-        return 1.0
+    """Share of the times that keep a limit."""
     return float(weights[values <= limit].sum() / weights.sum())
 
 
@@ -638,7 +683,7 @@ def _closed_batches(inputs: Inputs, load: Load, batching: Batching) -> Served:
     if rate >= most:
         return _overloaded(inputs, load, most, len(lasting), float(token_times[-1]))
     if load.burstiness != 1.0 or load.timestamps is not None:
-        return _no_closed_form(load, most)
+        return _served(load, most)
     longest_wait = math.inf if batching == "static" else float(inputs.batch_wait)
     wait, busy, shares = queueing.batch_queue(rate, lasting, varying, longest_wait)
     of_requests = shares * np.arange(1.0, len(shares) + 1.0)
@@ -646,20 +691,14 @@ def _closed_batches(inputs: Inputs, load: Load, batching: Batching) -> Served:
     whole = wait + float(of_requests @ lasting)
     first = wait + float(of_requests @ first_times) if inputs.is_llm else whole
     pace = float(of_requests @ token_times) if steps else math.nan
-    return Served(
+    return replace(
+        _served(load, most),
         wait=Spread(Figure(wait)),
         ttft=Spread(Figure(first)),
         tpot=Spread(Figure(pace)),
         latency=Spread(Figure(whole)),
-        waiting_share=UNKNOWN,
         running=Figure(rate * (whole - wait)),
         utilisation=Figure(busy),
-        within_limits=UNKNOWN,
-        throughput=rate,
-        capacity=most,
-        load_share=rate / most,
-        requests=0,
-        events=0,
     )
 
 
@@ -667,38 +706,14 @@ def _overloaded(inputs: Inputs, load: Load, most: float, slots: int, pace: float
     """No steady state: the queue grows for ever."""
     never = Figure(math.inf)
     endless = Spread(never, never, never, never)
-    full = Spread(*(Figure(pace),) * 4) if inputs.is_llm else Spread()
-    return Served(
+    return replace(
+        _served(load, most),
         wait=endless,
         ttft=endless,
-        tpot=full,
+        tpot=Spread(*(Figure(pace),) * 4) if inputs.is_llm else NOTHING,
         latency=endless,
         waiting_share=Figure(1.0),
         running=Figure(float(slots)),
         utilisation=Figure(1.0),
         within_limits=Figure(0.0),
-        throughput=most,
-        capacity=most,
-        load_share=load.rate / most,
-        requests=0,
-        events=0,
-    )
-
-
-def _no_closed_form(load: Load, most: float) -> Served:
-    nothing = Spread()
-    return Served(
-        wait=nothing,
-        ttft=nothing,
-        tpot=nothing,
-        latency=nothing,
-        waiting_share=UNKNOWN,
-        running=UNKNOWN,
-        utilisation=UNKNOWN,
-        within_limits=UNKNOWN,
-        throughput=load.rate,
-        capacity=most,
-        load_share=load.rate / most,
-        requests=0,
-        events=0,
     )
