@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+from scipy import optimize, special
 
 from cpi_model import checks
 from cpi_model.units import Array, Numeric
@@ -54,7 +54,7 @@ def erlang_c(offered_load: Numeric, servers: Numeric) -> Numeric:
     at_most = special.gammaincc(np.asarray(servers) + 1.0, busy)
     exactly = np.exp(servers * np.log(busy) - busy - special.gammaln(np.asarray(servers) + 1.0))
     blocked = exactly / at_most
-    share: Numeric = blocked / (1.0 - load * (1.0 - blocked))
+    share: Numeric = np.minimum(blocked / (1.0 - load * (1.0 - blocked)), 1.0)
     return share
 
 
@@ -384,6 +384,10 @@ def pace_weights(arrival_rate: Numeric, service_rates: Array) -> Array:
     return weights
 
 
+HALVINGS = 45
+"""Times that the interval of a throughput is halved."""
+
+
 def flow_equivalent_rates(
     prompt_time: Array, token_time: Array, tokens: float, other_time: float, blocked_share: float
 ) -> tuple[Array, Array]:
@@ -419,19 +423,21 @@ def flow_equivalent_rates(
 
     Notes
     -----
-    Mean value analysis for constant prompt times: of the prompts in front, the one that is being
-    read is half done. With the share :math:`U` of the time in which prompts are read
+    Mean value analysis: a request meets as many others as there are on average without itself, by
+    proportion. Prompt times are constant: of those in front, the one that is being read is half
+    done. With the share :math:`U` of the time in which prompts are read
 
-    .. math:: R_n = s_n \left(1 + Q_{n-1} - \tfrac12 U_{n-1}\right), \quad
-       p_n = \frac{t_n}{1 - \gamma\,U_{n-1}}, \quad
-       X_n = \frac{n}{R_n + d + m\,p_n}, \quad Q_n = X_n R_n, \quad U_n = X_n s_n
+    .. math:: X_n = \frac{n}{R_n + d + m\,p_n}, \quad
+       R_n = s_n \left(1 + \tfrac{n-1}{n} \left(Q_n - \tfrac12 U_n\right)\right), \quad
+       p_n = \frac{t_n}{1 - \gamma\,\frac{n-1}{n}\,U_n}, \quad
+       Q_n = X_n R_n, \quad U_n = X_n s_n \le 1
 
     These rates stand for the replica as a whole (Norton's theorem for queues).
 
     References
     ----------
-    .. [1] M. Reiser, "A queueing network analysis of computer communication networks with window
-       flow control", IEEE Transactions on Communications 27, 1979.
+    .. [1] P. Schweitzer, "Approximate analysis of multiclass closed networks of queues",
+       International Conference on Stochastic Control and Optimization, 1979.
     .. [2] K. M. Chandy, U. Herzog, L. Woo, "Parametric analysis of queuing networks", IBM Journal
        of Research and Development 19, 1975.
 
@@ -441,21 +447,27 @@ def flow_equivalent_rates(
 
     >>> flow_equivalent_rates(np.zeros(2), np.array([0.01, 0.0125]), 100.0, 0.0, 1.0)[0]
     array([1. , 1.6])
-    >>> float(flow_equivalent_rates(np.full(50, 0.5), np.full(50, 0.01), 100.0, 0.0, 0.5)[0][-1])
-    2.0
+    >>> flow_equivalent_rates(np.full(50, 0.5), np.full(50, 0.01), 100.0, 0.0, 0.5)[0][-1].round(6)
+    np.float64(2.0)
     """
     checks.not_negative(prompt_time=prompt_time, tokens=tokens, other_time=other_time)
     checks.positive(token_time=token_time)
     checks.share(blocked_share=blocked_share)
-    rates, paces = np.empty(len(prompt_time)), np.empty(len(prompt_time))
-    queued = busy = 0.0
-    for index, (prompt, token) in enumerate(zip(prompt_time, token_time, strict=True)):
-        response = prompt * (1.0 + queued - 0.5 * busy)
-        pace = token / max(1.0 - blocked_share * busy, 1e-9)
-        # Prompts take no more than all of the time.
-        longest = max(response + other_time + tokens * pace, (index + 1.0) * prompt)
-        rates[index], paces[index] = (index + 1.0) / longest, pace
-        queued, busy = response / longest * (index + 1.0), rates[index] * prompt
+    number = np.arange(1.0, len(prompt_time) + 1.0)
+    others = (number - 1.0) / number
+    low = np.zeros_like(number)
+    # No more prompts than there is time for, and no more requests than if none waited.
+    high = number / (prompt_time + other_time + tokens * token_time)
+    high = np.minimum(high, 1.0 / np.maximum(prompt_time, np.finfo(float).tiny))
+    for _ in range(HALVINGS):
+        rates = 0.5 * (low + high)
+        busy = rates * prompt_time
+        paces = token_time / (1.0 - np.minimum(blocked_share * others * busy, 1.0 - 1e-9))
+        elsewhere = other_time + tokens * paces
+        queued = np.maximum(number - rates * elsewhere, 0.0)
+        response = prompt_time * (1.0 + others * (queued - 0.5 * busy))
+        slower = rates * (response + elsewhere) > number
+        low, high = np.where(slower, low, rates), np.where(slower, rates, high)
     return rates, paces
 
 
@@ -661,19 +673,18 @@ def _batch_chain(
     """Stationary solution of the chain of batches, by the number present when one starts."""
     largest = len(batch_times)
     full = np.isinf(longest_wait)
-    # Numbers that hardly ever occur are left out: many deviations above the usual, and where the
-    # load is nearly the capacity until the geometric tail has died out.
-    most = rate * (batch_times.max() + (0.0 if full else longest_wait))
-    reached = min(largest, int(most + 9.0 * np.sqrt(most) + 20.0)) if not full else largest
-    slack = largest - rate * batch_times[-1]
-    beyond = 8.0 * largest / slack if reached == largest else 0.0
-    beyond += 9.0 * np.sqrt(most) + 20.0
+    sizes = np.arange(1.0, largest + 1.0)
+    # Batches larger than any that is likely to be followed by as many requests are left out.
+    coming = rate * (batch_times + batch_time_sds)
+    likely = coming + (0.0 if full else rate * longest_wait)
+    likely += 4.0 * np.sqrt(likely) + 4.0
+    reached = largest if full else int(max(np.flatnonzero(likely >= sizes), default=0)) + 1
+    beyond = 6.0 * np.sqrt(coming[reached - 1]) + 10.0
     cells = max(int(reached * MOST_STATES / max(reached + beyond, MOST_STATES)), 1)
     width = reached / cells
     size = cells + int(np.ceil(beyond / width))
     present = width * np.arange(1.0, size + 1.0)  # when a batch starts
     taken = np.minimum(present, reached)
-    sizes = np.arange(1.0, largest + 1.0)
     lasting = np.interp(taken, sizes, batch_times)
     varying = np.minimum(np.interp(taken, sizes, batch_time_sds), lasting)
     behind = np.maximum(np.arange(1, size + 1) - cells, 0)  # cells
@@ -684,10 +695,15 @@ def _batch_chain(
         + _poisson_cells(rate * (lasting + varying), width, size)
     )
     at_end = np.zeros((size, size + 1))
-    for row in range(size):
-        shift = behind[row]
+    for row, shift in enumerate(behind):
         at_end[row, shift:] = came[row, : size + 1 - shift]
-        at_end[row, -1] += max(1.0 - at_end[row].sum(), 0.0)
+    # Beyond the last number each has the same part of the one before, so that they are one.
+    tail = 0.0
+    if reached == largest:
+        tail = _tail(rate * batch_times[-1], rate * varying[-1], largest) ** width
+        for further, shift in enumerate(range(behind[-1] + 1, size + 1), start=1):
+            at_end[-1, shift:] += tail**further * came[-1, : size + 1 - shift]
+    rest = tail / (1.0 - tail)
 
     # Where they fill no batch, more are waited for.
     short = np.arange(cells)  # cells there at the end
@@ -706,18 +722,39 @@ def _batch_chain(
     move[:, cells - 1 :] += at_end[:, cells:]
 
     system = move.T - np.eye(size)
-    system[-1] = 1.0
+    weight = np.append(np.ones(size - 1), 1.0 + rest)
+    system[-1] = weight
     unit = np.zeros(size)
     unit[-1] = 1.0
     stationary = np.maximum(np.linalg.solve(system, unit), 0.0)
+    alone = filling + idle
+    stationary, alone, queued = stationary * weight, alone / weight, queued / weight
     stationary /= stationary.sum()
-    cycle = stationary @ (lasting + filling + idle)
-    waiting = stationary @ (
-        behind * width * lasting + 0.5 * rate * (lasting**2 + varying**2) + queued
-    )
-    shares = np.zeros(largest)
-    np.add.at(shares, np.clip(np.round(taken).astype(int) - 1, 0, largest - 1), stationary)
-    return float(waiting / (rate * cycle)), float(stationary @ lasting / cycle), shares
+    left_behind = behind * width
+    left_behind[-1] += width * rest  # on average
+    working = stationary @ lasting
+    cycle = working + stationary @ alone
+    waiting = stationary @ (left_behind * lasting + 0.5 * rate * (lasting**2 + varying**2) + queued)
+    # A number between two whole ones counts for both.
+    below = np.clip(np.floor(taken), 1.0, largest)
+    above = np.clip(taken - below, 0.0, 1.0)
+    shares = np.zeros(largest + 1)
+    np.add.at(shares, below.astype(int) - 1, stationary * (1.0 - above))
+    np.add.at(shares, below.astype(int), stationary * above)
+    return float(waiting / (rate * cycle)), float(working / cycle), shares[:largest]
+
+
+def _tail(coming: float, varying: float, largest: int) -> float:
+    """Ratio of the shares of two neighbouring numbers far above a full batch."""
+
+    def excess(above: float) -> float:
+        spread = np.logaddexp(varying * above, -varying * above) - np.log(2.0)
+        return float(largest * np.log1p(above) - coming * above - spread)
+
+    low = 1e-9
+    while excess(2.0 * low) > 0.0:
+        low *= 2.0
+    return 1.0 / (1.0 + optimize.brentq(excess, low, 2.0 * low))
 
 
 def _poisson_cells(mean: Array, width: float, size: int) -> Array:
@@ -742,57 +779,41 @@ def _fill(
     width: float, cells: int, size: int,
 ) -> tuple[Array, Array, Array, Array]:  # fmt: skip
     """Waiting for a batch to fill: next number, time, requests times time, and idle time."""
-    left = np.linspace(0.0, longest_wait, LEVELS)  # remaining times to wait
+    levels = LEVELS if longest_wait > 0.0 else 2
+    left = np.linspace(0.0, longest_wait, levels)  # remaining times to wait
     more = _poisson_cells(rate * left, width, cells)
-    beyond = 1.0 - np.cumsum(more, axis=1)  # P(more than j cells come)
-    there, to = np.arange(cells)[:, None], np.arange(cells)[None, :]
-    gap = to - there
-    ahead = np.where(gap >= 0, more[:, np.maximum(gap, 0)], 0.0)  # level, there, next - 1
-    # Index `to` is the number there after waiting, from 0; a full batch has all the rest.
+    beyond = 1.0 - np.cumsum(more, axis=1)[:, :cells]  # P(more than j cells come)
     counts = np.arange(cells)
-    reach = np.concatenate([np.zeros((LEVELS, 1)), np.cumsum(beyond[:, :cells], axis=1)], axis=1)
-    moment = np.concatenate(
-        [np.zeros((LEVELS, 1)), np.cumsum(beyond[:, :cells] * counts, axis=1)], axis=1
-    )
-    needed = cells - counts
-    time = reach[:, needed] * width / rate
-    held = (time * counts + moment[:, needed] * width / rate) * width
-    held += 0.5 * (width - 1.0) * time
-    after = np.zeros((LEVELS, cells, size))
-    after[:, :, : cells - 1] = ahead[:, :, 1:]
-    after[:, :, cells - 1] = 1.0 - ahead.sum(axis=2)
+    # Time until the batch is full or the wait is over, with so many there at the start.
+    start = np.zeros((levels, 1))
+    reach = np.concatenate([start, np.cumsum(beyond, axis=1)], axis=1)[:, cells - counts]
+    moment = np.concatenate([start, np.cumsum(beyond * counts, axis=1)], axis=1)[:, cells - counts]
+    time = reach * width / rate
+    held = (time * counts + moment * width / rate) * width + 0.5 * (width - 1.0) * time
+    # Numbers at its end, from one cell to a full batch.
+    gap = counts[None, 1:] - counts[:, None]
+    after = np.where(gap >= 0, more[:, np.maximum(gap, 0)], 0.0)
+    none_came = np.where(counts[:, None] == 0, more[:, :1, None], 0.0)[:, :, 0]
+    after = np.append(after, (1.0 - after.sum(axis=2) - none_came)[:, :, None], axis=2)
 
     # How long the oldest has waited when the batch before ends; all of it where it was left.
     nodes, parts = 0.5 * (AGES[0] + 1.0), 0.5 * AGES[1]
-    number = np.maximum(counts * width, 1.0)
-    old = nodes[None, :] ** (1.0 / number[:, None])
-    ages = np.where(
-        (behind > 0)[:, None, None], lasting[:, None, None], lasting[:, None, None] * old
-    )
-    remaining = np.maximum(longest_wait - ages, 0.0)
-    remaining[:, 0, :] = longest_wait  # nobody is there: the next to come is the oldest
-    step = longest_wait / (LEVELS - 1) if longest_wait > 0.0 else 1.0
-    low = np.minimum((remaining / step).astype(int), LEVELS - 2)
-    high_share = remaining / step - low
-    weights = np.zeros((LEVELS, *short.shape))
-    for level in range(LEVELS):
-        weights[level] = (
-            np.where(low == level, 1.0 - high_share, 0.0)
-            + np.where(low + 1 == level, high_share, 0.0)
-        ) @ parts
-    chance = weights * short
-    # From nobody to the first: that is one request, whatever the cells are.
-    first = 0 if cells == 1 else 1
-    empty = chance[:, :, 0].copy()
-    chance[:, :, 0] = 0.0
-    move = np.einsum("lyq,lqn->yn", chance, after, optimize=True)
-    filling = np.einsum("lyq,lq->y", chance, time)
-    queued = np.einsum("lyq,lq->y", chance, held)
-    none = empty.sum(axis=0)
-    if first < cells and cells > 1:
-        move += none[:, None] * after[-1, first]
-        filling += none * time[-1, first]
-        queued += none * held[-1, first]
-    else:
-        move[:, cells - 1] += none
-    return move, filling, queued, none / rate
+    young = nodes ** (1.0 / np.maximum(counts * width, 1.0)[:, None])
+    ages = lasting[:, None, None] * np.where((behind > 0)[:, None, None], 1.0, young)
+    position = np.maximum(longest_wait - ages, 0.0) / max(left[1], np.finfo(float).tiny)
+    # Nobody is there at first: the next to come is the oldest, and waits for all of the time.
+    empty = short[:, 0]
+    some = short.copy()
+    some[:, 0] = 0.0
+    first = min(1, cells - 1)
+    alone = after[-1, first] if cells > 1 else np.ones(1)
+    move = np.zeros((size, size))
+    move[:, :cells] = np.outer(empty, alone)
+    filling, queued = (empty * column[-1, first] * (cells > 1) for column in (time, held))
+    for level in range(levels):
+        near = np.maximum(1.0 - np.abs(position - level), 0.0) @ parts
+        if (chance := near * some).any():
+            move[:, :cells] += chance @ after[level]
+            filling = filling + chance @ time[level]
+            queued = queued + chance @ held[level]
+    return move, filling, queued, empty / rate
