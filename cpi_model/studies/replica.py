@@ -519,6 +519,8 @@ STATES = 24
 """Numbers of requests, put together, whose pace is told apart."""
 SLOT_WAITS, TURN_WAITS = 28, 7
 """Parts of an exponential wait for a slot, and for the turn of a prompt."""
+LONGEST_ROW = 8
+"""Prompts in a row, after which the rest is left out."""
 LONGEST_WAIT = 7.0
 """Mean waits after which the rest is put together."""
 MET_SPREAD = math.sqrt(2.0 / math.e)
@@ -628,13 +630,17 @@ def _distributions(
     before = times.start + turns + x.prompt + times.delay
     waits = slots + turns if times.servers else slots
     first = before if times.servers else before + slots
-    # Tokens before the one that is shown first stand still for whole prompts in between.
+    # Tokens before the one that is shown first stand still for prompts, which come in rows: one
+    # after another for as long as prompts wait for each other.
     stall = (1.0 - times.kept) * x.prompt
     between = times.lead * (x.pace - x.token) / stall if stall else 0.0
-    stalled = np.array([1.0, between, 0.5 * between**2])
+    row = min(between * (1.0 - x.behind), 1.0)
+    number = np.arange(float(LONGEST_ROW))
+    stalled = row * (1.0 - x.behind) * x.behind ** np.maximum(number - 1.0, 0.0)
+    stalled[0] = 1.0 - row
     shown = queueing.shared_times(
-        np.add.outer(first, stall * np.arange(3.0)).ravel(),
-        np.repeat(pace * x.token / x.pace, 3),
+        np.add.outer(first, stall * number).ravel(),
+        np.repeat(pace * x.token / x.pace, len(number)),
         np.outer(weight, stalled / stalled.sum()).ravel(),
         times.lead,
         0.0,
