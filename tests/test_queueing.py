@@ -66,6 +66,16 @@ class TestSingleServer:
     def test_is_infinite_where_it_cannot_keep_up(self) -> None:
         assert queueing.single_server_wait(2.0, 1.0, 0.0) == math.inf
 
+    def test_work_that_gathers_is_what_a_departure_leaves(self) -> None:
+        # M/D/1: a departure leaves rho + rho^2 / (2 (1 - rho)) requests, and each of them keeps the
+        # server busy for s / (1 - rho).
+        for load in (0.2, 0.5, 0.9):
+            left = load + load**2 / (2.0 * (1.0 - load))
+            wait = queueing.single_server_wait(load, 1.0, 0.0)
+            found = queueing.gathered_work(load, wait, 0.0)
+            assert found == pytest.approx(left / (1.0 - load))
+        assert queueing.gathered_work(0.0, 0.0, 1.0) == 0.0
+
 
 class TestSharedReplica:
     @pytest.mark.parametrize("servers", [1, 8, 300])

@@ -340,26 +340,27 @@ class TestClosedForm:
         load = Load(load_share * capacity(x))
         exact, quick = simulate(x, load, requests=400_000), closed_form(x, load)
         # Waits for a slot, and the first token behind them, do depend on how lengths vary.
-        waits = 0.1 if load_share < 0.8 else 0.4
+        waits = 0.05 if load_share < 0.8 else 0.3
         for name, mean, tail in (
-            ("tpot", 0.02, 0.12), ("latency", 0.02, 0.05), ("ttft", waits, waits + 0.1),
+            ("tpot", 0.02, 0.05), ("latency", 0.02, 0.03), ("ttft", waits, waits + 0.15),
         ):  # fmt: skip
             found, approximate = getattr(exact, name), getattr(quick, name)
             assert approximate.mean.value == pytest.approx(found.mean.value, rel=mean), name
             assert approximate.p50.value == pytest.approx(found.p50.value, rel=tail), name
             assert approximate.p95.value == pytest.approx(found.p95.value, rel=tail), name
-        assert quick.latency.p99.value == pytest.approx(exact.latency.p99.value, rel=0.06)
+        assert quick.tpot.p99.value == pytest.approx(exact.tpot.p99.value, rel=0.08)
+        assert quick.latency.p99.value == pytest.approx(exact.latency.p99.value, rel=0.04)
         assert quick.running.value == pytest.approx(exact.running.value, rel=0.02)
 
     @pytest.mark.parametrize("load_share", [0.3, 0.6, 0.8])
-    def test_is_a_little_quick_where_prompts_are_most_of_the_work(self, load_share: float) -> None:
-        # Tokens stand still through whole rows of prompts, which the means do not see.
+    def test_is_rougher_where_prompts_are_most_of_the_work(self, load_share: float) -> None:
         x = inputs(input_tokens=4000, output_tokens=100)
         load = Load(load_share * capacity(x))
         exact, quick = simulate(x, load, requests=400_000), closed_form(x, load)
-        assert quick.latency.mean.value == pytest.approx(exact.latency.mean.value, rel=0.08)
-        assert quick.tpot.mean.value == pytest.approx(exact.tpot.mean.value, rel=0.08)
-        assert quick.latency.p95.value == pytest.approx(exact.latency.p95.value, rel=0.1)
+        for name, mean, tail in (("tpot", 0.1, 0.15), ("latency", 0.03, 0.08), ("ttft", 0.3, 0.2)):
+            found, approximate = getattr(exact, name), getattr(quick, name)
+            assert approximate.mean.value == pytest.approx(found.mean.value, rel=mean), name
+            assert approximate.p95.value == pytest.approx(found.p95.value, rel=tail), name
 
     @pytest.mark.parametrize("load_share", [0.1, 0.5, 0.8])
     def test_of_batches_agrees_with_the_simulation(self, load_share: float) -> None:

@@ -149,6 +149,63 @@ def single_server_wait(
     return wait
 
 
+def gathered_work(busy_share: Numeric, mean_wait: Numeric, delay: Numeric) -> Numeric:
+    r"""Time for which one server with constant times stays busy after a request has left it.
+
+    Parameters
+    ----------
+    busy_share : numeric
+        Share of the time in which the server works. [1]
+    mean_wait : numeric
+        Mean wait before it. [s]
+    delay : numeric
+        Time since the request left. [s]
+
+    Returns
+    -------
+    time : numeric
+        Mean time until it is idle, further arrivals included; infinite where it always works. [s]
+
+    Raises
+    ------
+    ValueError
+        If `busy_share` is outside 0 to 1 or a time is negative.
+
+    Notes
+    -----
+    A random moment finds the work :math:`W` (the mean wait, by PASTA). Behind a request that
+    leaves are those that came while it waited and was served, none of them begun:
+
+    .. math:: V_0 = s\,\lambda\,(W + s) = (2 - \rho)\,W, \qquad
+       B_t = \frac{W + (V_0 - W)\,e^{-t / \tau}}{1 - \rho}, \qquad
+       \tau = \frac{V_0}{\rho\,(1 - \rho)}
+
+    with a busy period's mean :math:`\tau`, after which what was left behind is forgotten
+    (an approximation for :math:`t > 0`).
+
+    References
+    ----------
+    .. [1] L. Kleinrock, "Queueing Systems", vol. 1, ch. 5 (busy period, queue left behind), 1975.
+
+    Examples
+    --------
+    Half of the time busy with requests of 1 s: those left behind are half a request and a quarter,
+    and while they are served half as many come again, and again.
+
+    >>> float(gathered_work(0.5, 0.5, 0.0))
+    1.5
+    """
+    checks.share(busy_share=busy_share)
+    checks.not_negative(mean_wait=mean_wait, delay=delay)
+    busy = np.asarray(busy_share, dtype=float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        left_behind = (2.0 - busy) * mean_wait
+        period = left_behind / (busy * (1.0 - busy))
+        found = mean_wait + (left_behind - mean_wait) * np.exp(-delay / period)
+        time: Numeric = np.where(busy > 0.0, found / (1.0 - busy), 0.0)
+    return time
+
+
 def wait_quantile(waiting_share: Numeric, mean_wait: Numeric, share: Numeric) -> Numeric:
     r"""Quantile of a wait that is exponential for those who wait at all.
 

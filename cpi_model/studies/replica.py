@@ -538,6 +538,7 @@ class _Open(NamedTuple):
     slot_wait: float  # s
     behind: float  # share of prompts that wait for others
     prompt_wait: float  # s
+    row_wait: float  # s for which tokens stand still behind the prompts that have gathered
     prompt: float  # s for which a prompt occupies its server
     token: float  # s per token while no prompt is read
     pace: float  # s per token
@@ -551,7 +552,7 @@ def _closed_continuous(inputs: Inputs, load: Load, prefill_servers: int) -> Serv
     if load.burstiness != 1.0 or load.timestamps is not None:
         return _served(load, most)
     x = _open(times, rate)
-    ttft = times.start + x.prompt_wait + x.prompt + times.delay + times.lead * x.pace
+    ttft = times.start + x.prompt_wait + x.prompt + times.delay + x.row_wait + times.lead * x.pace
     wait, waiting, latency = x.slot_wait, x.waiting, times.start + x.slot_wait + x.running / rate
     if times.servers:
         wait, waiting = wait + x.prompt_wait, 1.0 - (1.0 - waiting) * (1.0 - x.behind)
@@ -585,19 +586,24 @@ def _open(times: _Times, rate: float) -> _Open:
         behind = float(queueing.erlang_c(rate * prompt, servers))
         # Times that do not vary wait half as long: exact for one server, near it for more.
         prompt_wait = 0.5 * float(queueing.multi_server_wait(rate, prompt, servers))
+        row_wait = 0.0
     else:
         behind = min(rate * prompt, 1.0)
         # Slots limit how many prompts can wait.
         alone = float(queueing.single_server_wait(rate, prompt, 0.0))
         prompt_wait = min(alone, running / rate)
+        # Tokens stand still while prompts are read that came during the own one.
+        gathered = float(queueing.gathered_work(behind, prompt_wait, times.delay))
+        row_wait = (1.0 - times.kept) * min(gathered, times.slots * prompt)
     return _Open(
         met=met,
-        running=running,
+        running=running + rate * row_wait,
         busy=1.0 - float(shares[0]),
         waiting=float(shares[-1]),
         slot_wait=float(queueing.slot_wait(rate, rates)),
         behind=behind,
         prompt_wait=prompt_wait,
+        row_wait=row_wait,
         prompt=prompt,
         token=float(met @ times.token),
         pace=float(met @ times.pace),
@@ -633,7 +639,7 @@ def _distributions(
     # Tokens before the one that is shown first stand still for prompts, which come in rows: one
     # after another for as long as prompts wait for each other.
     stall = (1.0 - times.kept) * x.prompt
-    between = times.lead * (x.pace - x.token) / stall if stall else 0.0
+    between = (times.lead * (x.pace - x.token) + x.row_wait) / stall if stall else 0.0
     row = min(between * (1.0 - x.behind), 1.0)
     number = np.arange(float(LONGEST_ROW))
     stalled = row * (1.0 - x.behind) * x.behind ** np.maximum(number - 1.0, 0.0)
@@ -646,9 +652,20 @@ def _distributions(
         0.0,
     )
     whole = queueing.shared_times(
-        before + slots + times.handover + times.lead * pace, pace, weight, times.steps, output_cv
+        before + slots + times.handover + x.row_wait + times.lead * pace,
+        pace,
+        weight,
+        times.steps,
+        output_cv,
     )
-    return (waits, weight), shown, (seen, shares), whole
+    # A short answer meets few prompts, or many: the time they take per token varies.
+    still = x.pace - x.token
+    met = times.steps * still / stall if stall else 0.0
+    rows = (1.0 + x.behind) / max(1.0 - x.behind, 1e-9)
+    spread = math.sqrt(rows * (1.0 + output_cv**2) / met) if met else 0.0
+    part = seen * still / x.pace
+    token = queueing.shared_times(seen - part, part, shares, 1.0, min(spread, MOST_SPREAD))
+    return (waits, weight), shown, token, whole
 
 
 def _merged(weights: Array, pace: Array) -> tuple[Array, Array]:
