@@ -162,22 +162,6 @@ class TestSharedTimes:
             assert found == pytest.approx(exact, rel=0.06)
 
 
-class TestLongestWork:
-    @pytest.mark.parametrize("cv", [0.1, 0.77, 2.0])
-    def test_larger_of_two_is_the_known_integral(self, cv: float) -> None:
-        # Mean of the larger of two log-normal numbers of mean 1: 2 Phi(sigma / sqrt 2).
-        sd = math.sqrt(math.log1p(cv**2))
-        exact = 2.0 * stats.norm.cdf(sd / math.sqrt(2.0))
-        assert queueing.longest_work(2.0, cv)[0] == pytest.approx(exact, rel=1e-6)
-
-    def test_one_is_itself(self) -> None:
-        mean, sd = queueing.longest_work(1.0, 0.77)
-        assert (mean, sd) == (pytest.approx(1.0), pytest.approx(0.77, rel=1e-4))
-
-    def test_constant_work_has_no_longest(self) -> None:
-        assert queueing.longest_work(np.array([1.0, 64.0]), 0.0)[0] == pytest.approx(1.0)
-
-
 class TestBatchQueue:
     @pytest.mark.parametrize("load", [0.1, 0.5, 0.8, 0.95])
     def test_batches_of_one_are_pollaczek_and_khinchine(self, load: float) -> None:

@@ -589,57 +589,6 @@ def shared_times(
     return times.ravel(), (weights[:, None] * (chance / chance.sum())).ravel()
 
 
-def longest_work(count: Numeric, work_cv: float) -> tuple[Numeric, Numeric]:
-    r"""Mean and spread of the largest of several log-normal amounts of work, each of mean 1.
-
-    Parameters
-    ----------
-    count : numeric
-        Requests in a batch. [1]
-    work_cv : float
-        Standard deviation of their work over its mean. [1]
-
-    Returns
-    -------
-    longest : numeric
-        How much longer a batch runs than its average request. [1]
-    longest_sd : numeric
-        Standard deviation of that. [1]
-
-    Raises
-    ------
-    ValueError
-        If `count` is below 1 or `work_cv` is negative.
-
-    Notes
-    -----
-    .. math:: E[\max{}^m] = \int e^{m (\sigma z - \sigma^2/2)}\, k\, \phi(z)\, \Phi(z)^{k-1}\, dz
-
-    References
-    ----------
-    .. [1] H. A. David, H. N. Nagaraja, "Order Statistics", 3rd ed., ch. 3, 2003.
-
-    Examples
-    --------
-    For a small spread it is that of normal numbers, of which the larger of two is
-    :math:`1/\sqrt{\pi}` standard deviations above the mean:
-
-    >>> round((float(longest_work(2.0, 0.001)[0]) - 1.0) / 0.001, 3)
-    0.564
-    """
-    checks.at_least(1, count=count)
-    checks.not_negative(work_cv=work_cv)
-    log_sd = np.sqrt(np.log1p(work_cv**2))
-    z = np.linspace(-9.0, 9.0 + 2.0 * log_sd, 900)
-    each = np.asarray(count, dtype=float)[..., None]
-    density = each * np.exp(-0.5 * z**2 + (each - 1.0) * special.log_ndtr(z))
-    density *= (z[1] - z[0]) / np.sqrt(2.0 * np.pi)
-    work = np.exp(log_sd * z - 0.5 * log_sd**2)
-    longest: Numeric = density @ work
-    variance = np.maximum(density @ np.square(work) - np.square(longest), 0.0)
-    return longest, np.sqrt(variance)
-
-
 def batch_queue(
     arrival_rate: float, batch_times: Array, batch_time_sds: Array, longest_wait: float
 ) -> tuple[float, float, Array]:

@@ -15,9 +15,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from cpi_model.evaluate import performance
-from cpi_model.formulas import collectives, queueing
+from cpi_model.formulas import batching as batching_formulas
+from cpi_model.formulas import queueing
 from cpi_model.inputs import Inputs
-from cpi_model.studies.validate import static_times
 from cpi_model.units import Array
 
 Batching = Literal["continuous", "static", "dynamic"]
@@ -35,6 +35,8 @@ T_95 = 2.045229642132703
 """97.5th percentile of Student's t with 29 degrees of freedom."""
 KEPT_TABLES = 64
 """Configurations whose times are kept, for a curve over loads asks for them again and again."""
+LEAST_STEPS = 1e-9
+"""Tokens that stand for none, where a rate is asked for."""
 QUANTILES = (0.50, 0.95, 0.99)
 MOST_SPREAD = 50.0
 """Largest coefficient of variation of arrivals or lengths."""
@@ -238,7 +240,7 @@ def capacity(
     _check(inputs, batching, prefill_servers)
     if batching == "continuous":
         return _continuous_capacity(_times(inputs, prefill_servers))
-    lasting, _ = _lasting(_batch_times(inputs), _decode_steps(inputs), output_cv)
+    lasting = _batch_times(inputs, output_cv).whole
     return len(lasting) / float(lasting[-1])
 
 
@@ -272,57 +274,97 @@ def _decode_steps(inputs: Inputs) -> float:
 
 @lru_cache(maxsize=KEPT_TABLES)
 def _times(inputs: Inputs, prefill_servers: int) -> _Times:
-    slots = _slots(inputs)
     # What a closed loop adds to the first token (all requests begin at once, and prompts that
-    # are waited for) comes from the queue itself here.
-    alone = replace(inputs, ttft_burst=0.0, ttft_queue=0.0, prefill_interference=0.0)
+    # are waited for) and to the tokens (prompts of others) comes from the queue itself here.
+    alone = replace(
+        inputs, ttft_burst=0.0, ttft_queue=0.0, prefill_interference=0.0,
+        whole_batches=0.0, full_batches=0.0, disaggregated=0.0,
+    )  # fmt: skip
+    slots = _slots(alone)
     speed = performance(replace(alone, concurrency=np.arange(1.0, slots + 1.0)))
     step, ttft, token = (
         np.asarray(column) for column in (speed.decode_step_time, speed.ttft, speed.tpot)
     )
     occupied = np.asarray(speed.prefill_time) / float(inputs.pipeline_parallel)
     # A pool of prefill servers has every copy of the attention as a server of its own.
-    copies = float(inputs.data_parallel)
-    prompt = (occupied + inputs.host_time) / (1.0 if prefill_servers else copies)
-    blocked = float(inputs.prefill_interference * occupied[0] / (occupied[0] + inputs.host_time))
-    start, waited = float(inputs.ttft_start), float(inputs.ttft_step * step[0])
-    # What is left of a single request's time to first token.
-    delay = max(float(ttft[0]) - start - waited - float(prompt[0]), 0.0)
-    steps, handover, lead, servers = _decode_steps(inputs), 0.0, waited / float(token[0]), 0
-    blocked = min(blocked, 1.0)
+    copies, steps, start = float(inputs.data_parallel), _decode_steps(inputs), inputs.ttft_start
     if prefill_servers:
-        handover, servers = _handover_time(inputs), prefill_servers * int(copies)
-        start, lead, blocked = start + waited, 0.0, 0.0
-        none = np.zeros_like(prompt)
-        rates, pace = queueing.flow_equivalent_rates(none, token, max(steps, 1e-9), 0.0, 0.0)
-    else:
-        rates, pace = queueing.flow_equivalent_rates(prompt, token, lead + steps, delay, blocked)
+        apart = performance(
+            replace(alone, concurrency=1.0, disaggregated=1.0, prefill_replicas=prefill_servers)
+        )
+        prompt = occupied + inputs.host_time
+        rates, pace = queueing.flow_equivalent_rates(
+            np.zeros_like(prompt), token, max(steps, LEAST_STEPS), 0.0, 0.0
+        )
+        return _Times(
+            slots=slots,
+            prompt=prompt,
+            token=token,
+            pace=pace,
+            kept=1.0,
+            start=float(start),
+            delay=max(float(apart.ttft - start - prompt[0]), 0.0),
+            lead=0.0,
+            steps=steps,
+            handover=float(apart.tpot - token[0]) * max(steps, 1.0),
+            servers=prefill_servers * int(copies),
+            rates=rates,
+        )
+    prompt = (occupied + inputs.host_time) / copies
+    blocked = inputs.prefill_interference * occupied[0] / (occupied[0] + inputs.host_time)
+    blocked = min(float(blocked), 1.0)
+    # What is left of a single request's time to first token.
+    delay = max(float(ttft[0] - start - inputs.ttft_step * step[0] - prompt[0]), 0.0)
+    # Each chunk of a prompt shares its step with what others write.
+    new_tokens = inputs.input_tokens * (1.0 - inputs.cached_input_share)
+    chunks = batching_formulas.prompt_passes(new_tokens, inputs.prefill_chunk)
+    lead = float((inputs.ttft_step + chunks - 1.0) * step[0] / token[0])
+    rates, pace = queueing.flow_equivalent_rates(prompt, token, lead + steps, delay, blocked)
     return _Times(
-        slots, prompt, token, pace, 1.0 - blocked, start, delay, lead, steps,
-        handover, servers, rates,
-    )  # fmt: skip
+        slots=slots,
+        prompt=prompt,
+        token=token,
+        pace=pace,
+        kept=1.0 - blocked,
+        start=float(start),
+        delay=delay,
+        lead=lead,
+        steps=steps,
+        handover=0.0,
+        servers=0,
+        rates=rates,
+    )
 
 
-def _handover_time(inputs: Inputs) -> float:
-    """Keys and values of one prompt over the network between servers, all devices at once."""
-    prompt = performance(replace(inputs, concurrency=1.0, output_tokens=0.0))
-    cache = float(prompt.cache_memory) * float(inputs.data_parallel)
-    link = inputs.slow_link_bandwidth * inputs.slow_link_efficiency
-    return float(collectives.point_to_point_time(cache, 2.0, link, inputs.slow_collective_latency))
+class _BatchTimes(NamedTuple):
+    """Times of batches of 1, 2, ... requests. [s]"""
+
+    first: Array
+    token: Array
+    whole: Array  # mean, to the longest answer
+    whole_sd: Array
 
 
 @lru_cache(maxsize=KEPT_TABLES)
-def _batch_times(inputs: Inputs) -> tuple[Array, Array]:
-    """First and each further token of batches of 1, 2, ... requests. [s]"""
-    sized = replace(inputs, concurrency=np.arange(1.0, _slots(inputs) + 1.0))
-    first = np.asarray(static_times(sized, performance(sized))[0])
-    return first, _token_times(sized) if inputs.is_llm else np.zeros_like(first)
-
-
-def _token_times(inputs: Inputs) -> Array:
-    """Time per token of requests that decode while no prompt is read. [s]"""
-    times: Array = np.asarray(performance(replace(inputs, prefill_interference=0.0)).tpot)
-    return times
+def _batch_times(inputs: Inputs, output_cv: float) -> _BatchTimes:
+    together = replace(
+        inputs, output_cv=output_cv, whole_batches=float(inputs.is_llm), full_batches=0.0,
+        disaggregated=0.0,
+    )  # fmt: skip
+    size = np.arange(1.0, _slots(together) + 1.0)
+    speed = performance(replace(together, concurrency=size))
+    if not inputs.is_llm:
+        lasting = np.asarray(speed.decode_step_time)
+        return _BatchTimes(lasting, np.zeros_like(lasting), lasting, np.zeros_like(lasting))
+    first, token, whole = (
+        np.asarray(column) for column in (speed.ttft, speed.tpot, speed.latency_mean)
+    )
+    # The square of a log-normal length is log-normal too, so the longest has its spread from it.
+    longest = batching_formulas.longest_of(1.0, output_cv, size)
+    square = 1.0 + output_cv**2
+    squared = batching_formulas.longest_of(square, math.sqrt(square**4 - 1.0), size)
+    sd = np.sqrt(np.maximum(squared - np.square(longest), 0.0))
+    return _BatchTimes(first, token, whole, _decode_steps(inputs) * token * sd)
 
 
 def _continuous_capacity(times: _Times) -> float:
@@ -330,21 +372,6 @@ def _continuous_capacity(times: _Times) -> float:
     if times.servers:
         most = min(most, times.servers / float(times.prompt[0]))
     return most
-
-
-def _lasting(times: tuple[Array, Array], steps: float, output_cv: float) -> tuple[Array, Array]:
-    """Mean and spread of the time of batches of 1, 2, ... requests: the longest answer's. [s]"""
-    first, token = times
-    if not steps:
-        return first, np.zeros_like(first)
-    # The longest of many grows slowly: a few sizes say enough about the others.
-    some = np.unique(np.round(np.geomspace(1.0, len(first), min(len(first), 40))))
-    at = np.log(np.arange(1.0, len(first) + 1.0))
-    mean, sd = (
-        steps * token * np.interp(at, np.log(some), column)
-        for column in queueing.longest_work(some, output_cv)
-    )
-    return first + mean, sd
 
 
 # Drawing -----------------------------------------------------------------------------------------
@@ -400,8 +427,7 @@ def _simulate_continuous(
         )
         wait = taken - ready
     with np.errstate(divide="ignore", invalid="ignore"):
-        decoding = done - (entered if times.servers else first)
-        tpot = np.where(steps > 0.0, decoding / steps, np.nan)
+        tpot = np.where(steps > 0.0, (done - first) / steps, np.nan)
     return _measured(
         inputs, load, most, times.slots, arrivals, taken, wait, first, done, tpot,
         float(areas[1] / done.max()), count,
@@ -413,28 +439,26 @@ def _simulate_batches(
 ) -> Served:
     from cpi_model.studies import events
 
-    first_times, token_times = _batch_times(inputs)
-    steps = unit * _decode_steps(inputs)
-    most = capacity(inputs, batching=batching, output_cv=load.output_cv)
+    times = _batch_times(inputs, load.output_cv)
+    steps, slots = unit * _decode_steps(inputs), len(times.whole)
+    most = slots / float(times.whole[-1])
     if load.timestamps is None and load.rate >= most:
-        return _overloaded(inputs, load, most, len(first_times), float(token_times[-1]))
+        return _overloaded(inputs, load, most, slots, float(times.token[-1]))
     longest_wait = math.inf if batching == "static" else float(inputs.batch_wait)
     taken, first, done, areas, count = events.batches(
-        arrivals, steps, _from_zero(first_times), _from_zero(token_times), longest_wait
+        arrivals, steps, _from_zero(times.first), _from_zero(times.token), longest_wait
     )
     whole = ~np.isnan(done)
     if not whole.any():
-        raise ValueError(
-            f"{len(arrivals):,} requests do not fill one batch of {len(first_times):,}."
-        )
+        raise ValueError(f"{len(arrivals):,} requests do not fill one batch of {slots:,}.")
     size = int(whole.sum())
     taken, first, done, arrivals = taken[:size], first[:size], done[:size], arrivals[:size]
     sizes = np.diff(np.append(np.flatnonzero(np.diff(taken, prepend=-1.0)), size))
-    pace = np.repeat(token_times[sizes - 1], sizes)
+    pace = np.repeat(times.token[sizes - 1], sizes)
     tpot = pace if inputs.is_llm else np.full(size, np.nan)
     first = first if inputs.is_llm else done
     return _measured(
-        inputs, load, most, len(first_times), arrivals, taken, taken - arrivals, first, done, tpot,
+        inputs, load, most, slots, arrivals, taken, taken - arrivals, first, done, tpot,
         float(areas[1] / done[-1]), count,
     )  # fmt: skip
 
@@ -560,6 +584,12 @@ def _closed_continuous(inputs: Inputs, load: Load, prefill_servers: int) -> Serv
     else:
         ttft += x.slot_wait
     waits, first, token, whole = _distributions(times, x, load.output_cv)
+    pace = x.pace
+    if times.servers and times.steps:
+        # Between the first token and the second; the mean of 1/length is that of a log-normal.
+        moved = (times.handover + x.slot_wait) / times.steps
+        pace += moved * (1.0 + load.output_cv**2)
+        token = token[0] + moved, token[1]
     within = [_share_within(float(inputs.slo_ttft), *first)]
     within.append(_share_within(float(inputs.slo_latency), *whole))
     if times.steps:
@@ -568,7 +598,7 @@ def _closed_continuous(inputs: Inputs, load: Load, prefill_servers: int) -> Serv
         _served(load, most),
         wait=_approximate(wait, *waits),
         ttft=_approximate(ttft, *first),
-        tpot=_approximate(x.pace, *token) if times.steps else NOTHING,
+        tpot=_approximate(pace, *token) if times.steps else NOTHING,
         latency=_approximate(latency, *whole),
         waiting_share=Figure(waiting),
         running=Figure(x.running),
@@ -699,21 +729,20 @@ def _share_within(limit: float, values: Array, weights: Array) -> float:
 
 
 def _closed_batches(inputs: Inputs, load: Load, batching: Batching) -> Served:
-    first_times, token_times = _batch_times(inputs)
-    steps = _decode_steps(inputs)
-    lasting, varying = _lasting((first_times, token_times), steps, load.output_cv)
-    most, rate = len(lasting) / float(lasting[-1]), load.rate
+    times = _batch_times(inputs, load.output_cv)
+    slots, rate = len(times.whole), load.rate
+    most = slots / float(times.whole[-1])
     if rate >= most:
-        return _overloaded(inputs, load, most, len(lasting), float(token_times[-1]))
+        return _overloaded(inputs, load, most, slots, float(times.token[-1]))
     if load.burstiness != 1.0 or load.timestamps is not None:
         return _served(load, most)
     longest_wait = math.inf if batching == "static" else float(inputs.batch_wait)
-    wait, busy, shares = queueing.batch_queue(rate, lasting, varying, longest_wait)
+    wait, busy, shares = queueing.batch_queue(rate, times.whole, times.whole_sd, longest_wait)
     of_requests = shares * np.arange(1.0, len(shares) + 1.0)
     of_requests /= of_requests.sum()
-    whole = wait + float(of_requests @ lasting)
-    first = wait + float(of_requests @ first_times) if inputs.is_llm else whole
-    pace = float(of_requests @ token_times) if steps else math.nan
+    whole = wait + float(of_requests @ times.whole)
+    first = wait + float(of_requests @ times.first) if inputs.is_llm else whole
+    pace = float(of_requests @ times.token) if inputs.is_llm else math.nan
     return replace(
         _served(load, most),
         wait=Spread(Figure(wait)),
