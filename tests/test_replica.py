@@ -43,7 +43,7 @@ def shared(arrivals: Array, work: Array, times: Array) -> tuple[Array, Array, Ar
     """
     padded = np.append(times[:1], times)
     taken, _, done, areas, _ = events.continuous(
-        arrivals, work, np.zeros(len(padded)), padded, 1.0, 0.0, 0.0
+        arrivals, work, np.zeros(len(padded)), padded, 1.0, 0.0, 0.0, 0.0
     )
     return taken, done, areas
 
@@ -136,7 +136,7 @@ class TestTheory:
         arrivals = np.cumsum(rng.exponential(0.02, 30_000))
         prompt, step = np.full(33, 0.01), np.linspace(0.01, 0.02, 33)
         taken, first, done, areas, _ = events.continuous(
-            arrivals, rng.exponential(50.0, 30_000), prompt, step, 0.1, 0.02, 4.0
+            arrivals, rng.exponential(50.0, 30_000), prompt, step, 0.1, 0.02, 4.0, 2.0
         )
         assert areas[0] == pytest.approx((done - taken).sum(), rel=1e-9)
         assert (taken >= arrivals).all() and (first > taken).all() and (done >= first).all()
@@ -177,7 +177,10 @@ class TestSimulation:
         assert min(inside.values()) >= 15
 
     def test_a_request_alone_takes_what_the_model_says(self) -> None:
-        for choices in ({}, {"pipeline_parallel": 2, "tensor_parallel": 2}, {"engine": "sglang"}):
+        for choices in (
+            {}, {"pipeline_parallel": 2, "tensor_parallel": 2}, {"engine": "sglang"},
+            {"input_tokens": 4000, "prefill_chunk_tokens": 256},
+        ):  # fmt: skip
             x = inputs(**choices)
             single = performance(replace(x, concurrency=1.0, ttft_burst=0.0, ttft_queue=0.0))
             served = simulate(x, Load(1e-6, output_cv=0.0), requests=1_000)
@@ -191,6 +194,15 @@ class TestSimulation:
             x = inputs(**choices)
             steady = performance(replace(x, ttft_burst=0.0)).throughput
             assert capacity(x) == pytest.approx(steady, rel=0.03)
+
+    def test_full_batches_and_pools_have_the_throughput_of_the_model(self) -> None:
+        static = inputs(batching="static", output_cv=1.5)
+        exact = performance(static).throughput
+        assert capacity(static, batching="static", output_cv=1.5) == pytest.approx(exact)
+        # In the model a fixed number is in flight over both pools, here a queue lies before them.
+        apart = inputs(batching="disaggregated", prefill_replicas=1.0)
+        pools = performance(apart).throughput
+        assert pools < capacity(apart, prefill_servers=1) == pytest.approx(pools, rel=0.05)
 
     def test_a_replica_keeps_up_to_its_capacity_and_not_beyond(self) -> None:
         x = inputs(input_tokens=4000, output_tokens=60)

@@ -20,6 +20,7 @@ def continuous(
     kept_share: float,
     delay: float,
     lead: float,
+    lead_alone: float,
 ) -> tuple[Array, Array, Array, Array, int]:
     """Requests that share a replica under continuous batching.
 
@@ -36,8 +37,9 @@ def continuous(
         slots taken [s].
     kept_share : float
         Speed of decoding while a prompt is read, over that without [1].
-    delay, lead : float
-        Time [s] and decode steps [1] from the end of the prompt to the first token.
+    delay, lead, lead_alone : float
+        Time [s] and decode steps [1] from the end of the prompt to the first token, the latter
+        beside others and where nobody else decodes.
 
     Returns
     -------
@@ -102,7 +104,8 @@ def continuous(
             read += 1
             left = 1.0
         elif what == 3:
-            goal[joined] = decoded + lead
+            alone = begun == joined and size == 0
+            goal[joined] = decoded + (lead_alone if alone else lead)
             joined += 1
         elif what == 4:
             first[begun] = now

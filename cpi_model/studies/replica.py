@@ -159,7 +159,8 @@ class _Times:
     kept: float  # speed of decoding while a prompt is read, over that without
     start: float  # s before a request is looked at
     delay: float  # s from the end of the prompt's turn until it may decode
-    lead: float  # tokens' time until the first token
+    lead: float  # tokens' time until the first token, beside others
+    lead_alone: float  # the same where nobody else decodes
     steps: float  # mean tokens after the first
     handover: float  # s to move the cache from prefill to decoding; 0 where they are not apart
     servers: int  # prompts read at a time by a pool of its own; 0 where there is none
@@ -305,6 +306,7 @@ def _times(inputs: Inputs, prefill_servers: int) -> _Times:
             start=float(start),
             delay=max(float(apart.ttft - start - prompt[0]), 0.0),
             lead=0.0,
+            lead_alone=0.0,
             steps=steps,
             handover=float(apart.tpot - token[0]) * max(steps, 1.0),
             servers=prefill_servers * int(copies),
@@ -315,10 +317,11 @@ def _times(inputs: Inputs, prefill_servers: int) -> _Times:
     blocked = min(float(blocked), 1.0)
     # What is left of a single request's time to first token.
     delay = max(float(ttft[0] - start - inputs.ttft_step * step[0] - prompt[0]), 0.0)
-    # Each chunk of a prompt shares its step with what others write.
+    # Each chunk of a prompt shares its step with what others write, if there are any.
     new_tokens = inputs.input_tokens * (1.0 - inputs.cached_input_share)
     chunks = batching_formulas.prompt_passes(new_tokens, inputs.prefill_chunk)
-    lead = float((inputs.ttft_step + chunks - 1.0) * step[0] / token[0])
+    per_step = step[0] / token[0]
+    lead = float((inputs.ttft_step + chunks - 1.0) * per_step)
     rates, pace = queueing.flow_equivalent_rates(prompt, token, lead + steps, delay, blocked)
     return _Times(
         slots=slots,
@@ -329,6 +332,7 @@ def _times(inputs: Inputs, prefill_servers: int) -> _Times:
         start=float(start),
         delay=delay,
         lead=lead,
+        lead_alone=float(inputs.ttft_step * per_step),
         steps=steps,
         handover=0.0,
         servers=0,
@@ -418,12 +422,12 @@ def _simulate_continuous(
         shown = read + times.delay
         entered = shown + times.handover
         taken, _, done, areas, count = events.continuous(
-            entered, steps, np.zeros_like(prompt), step, 1.0, 0.0, 0.0
+            entered, steps, np.zeros_like(prompt), step, 1.0, 0.0, 0.0, 0.0
         )
         first, wait = shown, (read - own - ready) + (taken - entered)
     else:
         taken, first, done, areas, count = events.continuous(
-            ready, steps, prompt, step, times.kept, times.delay, times.lead
+            ready, steps, prompt, step, times.kept, times.delay, times.lead, times.lead_alone
         )
         wait = taken - ready
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -566,6 +570,7 @@ class _Open(NamedTuple):
     prompt: float  # s for which a prompt occupies its server
     token: float  # s per token while no prompt is read
     pace: float  # s per token
+    lead: float  # tokens' time until the first token
 
 
 def _closed_continuous(inputs: Inputs, load: Load, prefill_servers: int) -> Served:
@@ -576,7 +581,7 @@ def _closed_continuous(inputs: Inputs, load: Load, prefill_servers: int) -> Serv
     if load.burstiness != 1.0 or load.timestamps is not None:
         return _served(load, most)
     x = _open(times, rate)
-    ttft = times.start + x.prompt_wait + x.prompt + times.delay + x.row_wait + times.lead * x.pace
+    ttft = times.start + x.prompt_wait + x.prompt + times.delay + x.row_wait + x.lead * x.pace
     wait, waiting, latency = x.slot_wait, x.waiting, times.start + x.slot_wait + x.running / rate
     if times.servers:
         wait, waiting = wait + x.prompt_wait, 1.0 - (1.0 - waiting) * (1.0 - x.behind)
@@ -637,6 +642,7 @@ def _open(times: _Times, rate: float) -> _Open:
         prompt=prompt,
         token=float(met @ times.token),
         pace=float(met @ times.pace),
+        lead=float(shares[0] * times.lead_alone + (1.0 - shares[0]) * times.lead),
     )
 
 
@@ -669,7 +675,7 @@ def _distributions(
     # Tokens before the one that is shown first stand still for prompts, which come in rows: one
     # after another for as long as prompts wait for each other.
     stall = (1.0 - times.kept) * x.prompt
-    between = (times.lead * (x.pace - x.token) + x.row_wait) / stall if stall else 0.0
+    between = (x.lead * (x.pace - x.token) + x.row_wait) / stall if stall else 0.0
     row = min(between * (1.0 - x.behind), 1.0)
     number = np.arange(float(LONGEST_ROW))
     stalled = row * (1.0 - x.behind) * x.behind ** np.maximum(number - 1.0, 0.0)
@@ -678,11 +684,11 @@ def _distributions(
         np.add.outer(first, stall * number).ravel(),
         np.repeat(pace * x.token / x.pace, len(number)),
         np.outer(weight, stalled / stalled.sum()).ravel(),
-        times.lead,
+        x.lead,
         0.0,
     )
     whole = queueing.shared_times(
-        before + slots + times.handover + x.row_wait + times.lead * pace,
+        before + slots + times.handover + x.row_wait + x.lead * pace,
         pace,
         weight,
         times.steps,
