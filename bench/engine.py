@@ -1,6 +1,6 @@
 """Speed and memory of the model itself, each figure measured in a process of its own.
 
-python -m bench.engine many|single|catalog|import|estimate
+python -m bench.engine many|single|catalog|import|estimate|simulation
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ CHOICES = 2_000
 SEED = 20_261_124
 CONCURRENCIES = (1.0, 1024.0)
 PRICE_LOG_SD = 0.5
+BUSY_SHARE = 0.7
+"""Load of the simulated replica over its capacity."""
 
 
 def draw_inputs(count: int, seed: int, choices: int = CHOICES) -> Inputs:
@@ -145,6 +147,27 @@ def estimate() -> dict[str, float]:
     return {"import_estimate_s": round(time.perf_counter() - start, 4)}
 
 
+def simulation() -> dict[str, float]:
+    """One replica of the default scenario, request by request, as the app asks for it."""
+    from cpi_model.catalog import catalog
+    from cpi_model.inputs import resolve
+    from cpi_model.scenario import Scenario
+    from cpi_model.studies import replica
+
+    _stay_on_one_core()
+    inputs = resolve(Scenario(), catalog())
+    load = replica.Load(BUSY_SHARE * replica.capacity(inputs))
+    first = _seconds(lambda: replica.simulate(inputs, load))
+    whole = median(_seconds(lambda: replica.simulate(inputs, load)) for _ in range(5))
+    events = replica.simulate(inputs, load).events
+    return {
+        "simulated_events_per_s": round(events / whole),
+        "simulation_ms": round(whole * 1e3, 1),
+        "first_simulation_s": round(first, 2),
+        "closed_form_us": _microseconds(lambda: replica.closed_form(inputs, load)),
+    }
+
+
 def _stay_on_one_core() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
@@ -166,6 +189,7 @@ MEASUREMENTS: dict[str, Callable[[], dict[str, float]]] = {
     "catalog": catalog,
     "import": import_,
     "estimate": estimate,
+    "simulation": simulation,
 }
 
 if __name__ == "__main__":

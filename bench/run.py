@@ -28,6 +28,9 @@ GOALS = {
     "catalog_load_s": "under 0.3",
     "import_s": "under 0.5",
     "cli_help_s": "under 0.7",
+    "simulated_events_per_s": "at least 5000000",
+    "simulation_ms": "under 1000",
+    "closed_form_us": "under 10000",
     "slider_to_paint_ms": "under 200",
     "slider_to_paint_p95_ms": "under 350",
     "slider_to_paint_ratio": "under 2.5",
@@ -63,7 +66,9 @@ def _print(name: str, value: float) -> None:
 
 
 def _engine() -> None:
-    for measurement, times in (("many", 1), ("single", 1), ("catalog", 5), ("import", 5)):
+    for measurement, times in (
+        ("many", 1), ("single", 1), ("catalog", 5), ("import", 5), ("simulation", 1),
+    ):  # fmt: skip
         _print_medians(measurement, times)
     _print_medians("estimate", PROCESSES)
 

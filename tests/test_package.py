@@ -105,3 +105,13 @@ def test_import_is_light(root: Path) -> None:
 def test_an_estimate_needs_no_screen_and_no_tables(root: Path) -> None:
     loaded = modules_after("import cpi_model.evaluate, cpi_model.inputs, cpi_model.catalog", root)
     assert not loaded & {"streamlit", "plotly", "pandas"}
+
+
+def test_only_a_running_simulation_needs_the_compiler(root: Path) -> None:
+    for statement in (
+        "import cpi_model.studies.replica",
+        "import cpi_model.__main__",
+        "from cpi_model.studies import batching",
+        "import cpi_model.ui",
+    ):
+        assert not modules_after(statement, root) & {"numba", "llvmlite"}, statement
