@@ -188,6 +188,13 @@ class TestSimulation:
             assert served.tpot.p50.value == pytest.approx(single.tpot, rel=1e-6)
             assert served.latency.p50.value == pytest.approx(single.latency_mean, rel=1e-6)
 
+    def test_a_request_alone_in_two_pools_takes_what_the_model_says(self) -> None:
+        x = inputs(batching="disaggregated", input_tokens=4000)
+        single = performance(replace(x, concurrency=1.0))
+        served = simulate(x, Load(1e-6, output_cv=0.0), prefill_servers=1, requests=1_000)
+        assert served.ttft.p50.value == pytest.approx(single.ttft, rel=1e-6)
+        assert served.latency.p50.value == pytest.approx(single.latency_mean, rel=1e-6)
+
     def test_a_full_replica_does_what_the_model_says_of_a_closed_loop(self) -> None:
         # The closed loop of the model has fitted waits for prompts, the simulation has the queue.
         for choices in ({}, {"concurrency": 128}, {"engine": "tensorrt-llm", "concurrency": 64}):
@@ -420,6 +427,14 @@ def one(run: Run) -> Inputs:
     return Inputs(**{f.name: float(np.asarray(getattr(x, f.name)).flat[0]) for f in fields(Inputs)})
 
 
+OUTPUT_CV = {
+    "llama-2-70b": 0.64, "mixtral-8x7b-v0.1": 0.81, "llama-3.1-405b": 0.27, "llama-3.1-8b": 0.11,
+    "deepseek-r1": 1.11, "gpt-j-6b": 0.30,
+}  # fmt: skip
+"""Spread of MLPerf's answers: of the log-normal lengths whose 99th percentile over their mean is
+that of the latencies of the server runs of v4.1 and v5.1 (medians 3.3, 4.1, 1.8, 1.3, 5.4, 1.9)."""
+
+
 def pairs() -> list[tuple[Run, Run]]:
     """Server and offline runs of the same system and benchmark."""
     rows = [row for row in measurements.rows() if row["id"].startswith("mlperf")]
@@ -437,16 +452,19 @@ def pairs() -> list[tuple[Run, Run]]:
     return found
 
 
-def most_within(x: Inputs, limits: tuple[float, float, float], sizes: Array) -> float:
+def most_within(
+    x: Inputs, limits: tuple[float, float, float], sizes: Array, output_cv: float
+) -> float:
     """Largest load whose 99th percentiles keep the limits, with the best number of slots."""
     batching: replica.Batching = "continuous" if x.is_llm else "dynamic"
     best = 0.0
     for size in sizes:
         sized = replace(x, concurrency=float(size), batch_wait=0.0)
-        low, high = 0.0, capacity(sized, batching=batching)
+        low, high = 0.0, capacity(sized, batching=batching, output_cv=output_cv)
         for _ in range(7):
             rate = 0.5 * (low + high)
-            served = simulate(sized, Load(rate), batching=batching, requests=10_000)
+            load = Load(rate, output_cv=output_cv)
+            served = simulate(sized, load, batching=batching, requests=10_000)
             kept = (
                 served.ttft.p99.value <= limits[0]
                 and not served.tpot.p99.value > limits[1]
@@ -470,7 +488,8 @@ def test_load_within_limits_over_the_best_is_as_mlperf_measured() -> None:
         (best,) = validate.at_their_best([offline], coefficients())
         x = one(best)
         sizes = np.unique(np.round(np.geomspace(1.0, x.concurrency, 9)))
-        simulated = most_within(x, limits, sizes) / float(performance(x).throughput)
+        most = most_within(x, limits, sizes, OUTPUT_CV.get(server.scenario.model, 0.0))
+        simulated = most / float(performance(x).throughput)
         measured = server.requests_per_s / offline.requests_per_s
         errors.append(abs(measured / simulated - 1.0))
     assert len(errors) >= 25

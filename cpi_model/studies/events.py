@@ -5,13 +5,29 @@ Times are in seconds from the start. Requests come in the order of their arrival
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar, cast
+
 import numpy as np
 from numba import njit
 
 from cpi_model.units import Array
 
+Loop = TypeVar("Loop", bound=Callable[..., object])
 
-@njit(cache=True)
+
+def _compiled(loop: Loop) -> Loop:
+    """Compile a loop at its first call, and keep the outcome on disk where that is possible.
+
+    Other threads run meanwhile, such as those of other sessions of the app.
+    """
+    try:
+        return cast("Loop", njit(cache=True, nogil=True)(loop))
+    except RuntimeError:  # no folder that may be written
+        return cast("Loop", njit(nogil=True)(loop))
+
+
+@_compiled
 def continuous(
     arrivals: Array,
     steps: Array,
@@ -140,7 +156,7 @@ def continuous(
     return taken, first, done, areas, events
 
 
-@njit(cache=True)
+@_compiled
 def batches(
     arrivals: Array,
     steps: Array,
@@ -199,7 +215,7 @@ def batches(
     return taken, first, done, areas, events
 
 
-@njit(cache=True)
+@_compiled
 def first_come_first_served(arrivals: Array, service_time: float, servers: int) -> Array:
     """When requests of the same service time leave a queue before several servers. [s]"""
     count = len(arrivals)

@@ -372,7 +372,7 @@ def _batch_times(inputs: Inputs, output_cv: float) -> _BatchTimes:
 
 
 def _continuous_capacity(times: _Times) -> float:
-    most = float(times.rates.max())
+    most = float(times.rates[-1])
     if times.servers:
         most = min(most, times.servers / float(times.prompt[0]))
     return most
