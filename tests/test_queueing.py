@@ -169,9 +169,10 @@ class TestBatchQueue:
         assert wait == pytest.approx(float(queueing.single_server_wait(load, 1.0, 0.0)), rel=2e-3)
         assert busy == pytest.approx(load, rel=1e-3)
 
-    def test_batches_of_one_that_vary_wait_longer(self) -> None:
-        wait, _, _ = queueing.batch_queue(0.5, np.ones(1), np.full(1, 0.6), 0.0)
-        assert wait == pytest.approx(float(queueing.single_server_wait(0.5, 1.0, 0.6)), rel=2e-3)
+    @pytest.mark.parametrize("cv", [0.6, 2.0])
+    def test_batches_of_one_that_vary_wait_longer(self, cv: float) -> None:
+        wait, _, _ = queueing.batch_queue(0.5, np.ones(1), np.full(1, cv), 0.0)
+        assert wait == pytest.approx(float(queueing.single_server_wait(0.5, 1.0, cv)), rel=2e-3)
 
     @pytest.mark.parametrize("largest", [2, 16, 400])
     def test_an_idle_server_waits_for_full_batches(self, largest: int) -> None:

@@ -604,7 +604,7 @@ def batch_queue(
     batch_times : array, shape (largest,)
         Mean time of a batch of 1, 2, ... requests. [s]
     batch_time_sds : array, shape (largest,)
-        Standard deviation of that, below the mean. [s]
+        Standard deviation of that. [s]
     longest_wait : float
         For a batch to fill; infinite to wait until it is full. [s]
 
@@ -631,8 +631,8 @@ def batch_queue(
 
     During a batch a Poisson number :math:`A_k` with mean :math:`\lambda s_k` arrives. If fewer than
     :math:`b` are then there, :math:`M` more are waited for, until the batch is full or the oldest
-    has waited for the longest time. A time that varies is one of two, a standard deviation above
-    and below the mean. Where nobody was left behind the oldest of :math:`q` arrivals in :math:`s_k`
+    has waited for the longest time. A time that varies is one of two, with its mean and spread.
+    Where nobody was left behind the oldest of :math:`q` arrivals in :math:`s_k`
     came :math:`s_k\,u^{1/q}` before its end, with :math:`u` uniform. Mean queue over
     mean cycle gives the wait by Little's law. Exact up to integration over :math:`u`, but for a
     request left behind that has not waited long enough, whose age is taken as :math:`s_b`. Where
@@ -665,6 +665,8 @@ def batch_queue(
     return _batch_chain(arrival_rate, batch_times, batch_time_sds, longest_wait)
 
 
+MOST_SHORTER = 0.9
+"""Most of its mean by which a time that varies is shorter."""
 MOST_STATES = 160
 """Numbers of requests in the chain of batches; more are put together."""
 AGES = np.polynomial.legendre.leggauss(6)
@@ -681,7 +683,9 @@ def _batch_chain(
     full = np.isinf(longest_wait)
     sizes = np.arange(1.0, largest + 1.0)
     # Batches larger than any that is likely to be followed by as many requests are left out.
-    coming = rate * (batch_times + batch_time_sds)
+    shorter = np.minimum(batch_time_sds, MOST_SHORTER * batch_times)
+    longer = np.square(batch_time_sds) / np.maximum(shorter, np.finfo(float).tiny)
+    coming = rate * (batch_times + longer)
     likely = coming + (0.0 if full else rate * longest_wait)
     likely += 4.0 * np.sqrt(likely) + 4.0
     reached = largest if full else int(max(np.flatnonzero(likely >= sizes), default=0)) + 1
@@ -692,21 +696,30 @@ def _batch_chain(
     present = width * np.arange(1.0, size + 1.0)  # when a batch starts
     taken = np.minimum(present, reached)
     lasting = np.interp(taken, sizes, batch_times)
-    varying = np.minimum(np.interp(taken, sizes, batch_time_sds), lasting)
+    varying, below, above = (
+        np.interp(taken, sizes, column) for column in (batch_time_sds, shorter, longer)
+    )
+    chance = np.where(varying > 0.0, above / np.maximum(below + above, 1e-300), 1.0)
     behind = np.maximum(np.arange(1, size + 1) - cells, 0)  # cells
 
     # Requests there at the end of a batch: those left behind and those that came.
-    came = 0.5 * (
-        _poisson_cells(rate * (lasting - varying), width, size)
-        + _poisson_cells(rate * (lasting + varying), width, size)
-    )
+    came = chance[:, None] * _poisson_cells(rate * (lasting - below), width, size)
+    came += (1.0 - chance)[:, None] * _poisson_cells(rate * (lasting + above), width, size)
     at_end = np.zeros((size, size + 1))
     for row, shift in enumerate(behind):
         at_end[row, shift:] = came[row, : size + 1 - shift]
     # Beyond the last number each has the same part of the one before, so that they are one.
     tail = 0.0
     if reached == largest:
-        tail = _tail(rate * batch_times[-1], rate * varying[-1], largest) ** width
+        tail = (
+            _tail(
+                rate * (lasting[-1] - below[-1]),
+                rate * (lasting[-1] + above[-1]),
+                chance[-1],
+                largest,
+            )
+            ** width
+        )
         for further, shift in enumerate(range(behind[-1] + 1, size + 1), start=1):
             at_end[-1, shift:] += tail**further * came[-1, : size + 1 - shift]
     rest = tail / (1.0 - tail)
@@ -742,25 +755,30 @@ def _batch_chain(
     cycle = working + stationary @ alone
     waiting = stationary @ (left_behind * lasting + 0.5 * rate * (lasting**2 + varying**2) + queued)
     # A number between two whole ones counts for both.
-    below = np.clip(np.floor(taken), 1.0, largest)
-    above = np.clip(taken - below, 0.0, 1.0)
+    whole = np.clip(np.floor(taken), 1.0, largest)
+    part = np.clip(taken - whole, 0.0, 1.0)
     shares = np.zeros(largest + 1)
-    np.add.at(shares, below.astype(int) - 1, stationary * (1.0 - above))
-    np.add.at(shares, below.astype(int), stationary * above)
+    np.add.at(shares, whole.astype(int) - 1, stationary * (1.0 - part))
+    np.add.at(shares, whole.astype(int), stationary * part)
     return float(waiting / (rate * cycle)), float(working / cycle), shares[:largest]
 
 
-def _tail(coming: float, varying: float, largest: int) -> float:
-    """Ratio of the shares of two neighbouring numbers far above a full batch."""
+def _tail(low: float, high: float, low_chance: float, largest: int) -> float:
+    """Ratio of the shares of two neighbouring numbers far above a full batch.
+
+    During one, `low` or `high` requests come on average.
+    """
 
     def excess(above: float) -> float:
-        spread = np.logaddexp(varying * above, -varying * above) - np.log(2.0)
-        return float(largest * np.log1p(above) - coming * above - spread)
+        growth = np.log(low_chance) + low * above
+        if low_chance < 1.0:
+            growth = np.logaddexp(growth, np.log1p(-low_chance) + high * above)
+        return float(largest * np.log1p(above) - growth)
 
-    low = 1e-9
-    while excess(2.0 * low) > 0.0:
-        low *= 2.0
-    return 1.0 / (1.0 + optimize.brentq(excess, low, 2.0 * low))
+    step = 1e-9
+    while excess(2.0 * step) > 0.0:
+        step *= 2.0
+    return 1.0 / (1.0 + optimize.brentq(excess, step, 2.0 * step))
 
 
 def _poisson_cells(mean: Array, width: float, size: int) -> Array:

@@ -368,7 +368,7 @@ def _batch_times(inputs: Inputs, output_cv: float) -> _BatchTimes:
     square = 1.0 + output_cv**2
     squared = batching_formulas.longest_of(square, math.sqrt(square**4 - 1.0), size)
     sd = np.sqrt(np.maximum(squared - np.square(longest), 0.0))
-    return _BatchTimes(first, token, whole, _decode_steps(inputs) * token * sd)
+    return _BatchTimes(first, token, whole, inputs.output_tokens * token * sd)
 
 
 def _continuous_capacity(times: _Times) -> float:
@@ -444,7 +444,8 @@ def _simulate_batches(
     from cpi_model.studies import events
 
     times = _batch_times(inputs, load.output_cv)
-    steps, slots = unit * _decode_steps(inputs), len(times.whole)
+    # Lengths count from the first token here, for it is the longest that matters.
+    steps, slots = np.maximum(inputs.output_tokens * unit - 1.0, 0.0), len(times.whole)
     most = slots / float(times.whole[-1])
     if load.timestamps is None and load.rate >= most:
         return _overloaded(inputs, load, most, slots, float(times.token[-1]))
