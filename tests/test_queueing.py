@@ -64,6 +64,7 @@ class TestSingleServer:
         assert constant == pytest.approx(0.5 * queueing.multi_server_wait(loads, 1.0, 1.0))
 
     def test_is_infinite_where_it_cannot_keep_up(self) -> None:
+        assert queueing.constant_service_wait(5.0, 1.0, 4) == math.inf
         assert queueing.single_server_wait(2.0, 1.0, 0.0) == math.inf
 
     def test_work_that_gathers_is_what_a_departure_leaves(self) -> None:

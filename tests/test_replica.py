@@ -96,6 +96,16 @@ class TestTheory:
         done = events.first_come_first_served(arrivals, 1.0, 4)
         assert np.allclose(taken + 1.0, done, rtol=1e-9)
 
+    @pytest.mark.parametrize(("servers", "load_share"), [(1, 0.8), (2, 0.5), (4, 0.7), (16, 0.9)])
+    def test_several_servers_of_constant_times_wait_as_the_formula_says(
+        self, servers: int, load_share: float
+    ) -> None:
+        rng, rate = np.random.default_rng(SEED), load_share * servers
+        arrivals = np.cumsum(rng.exponential(1.0 / rate, 2_000_000))
+        wait = events.first_come_first_served(arrivals, 1.0, servers) - 1.0 - arrivals
+        expected = queueing.constant_service_wait(rate, 1.0, servers)
+        assert wait.mean() == pytest.approx(expected, rel=0.03)
+
     @pytest.mark.parametrize("load_share", [0.5, 0.8, 0.9])
     @pytest.mark.parametrize(
         "kind", ["constant", "exponential", "log-normal 0.77", "log-normal 2.15"]

@@ -665,6 +665,53 @@ def batch_queue(
     return _batch_chain(arrival_rate, batch_times, batch_time_sds, longest_wait)
 
 
+def constant_service_wait(arrival_rate: float, service_time: float, servers: int) -> float:
+    r"""Mean wait before servers that all take the same time (M/D/c).
+
+    Parameters
+    ----------
+    arrival_rate : float
+        Requests that arrive at random. [1/s]
+    service_time : float
+        Time of one request on one server. [s]
+    servers : int
+        Servers of one queue. [1]
+
+    Returns
+    -------
+    wait : float
+        Mean time before service, infinite where the servers cannot keep up. [s]
+
+    Raises
+    ------
+    ValueError
+        If a rate or time is not positive or `servers` is below 1.
+
+    Notes
+    -----
+    With equal times the servers take turns, so each is a queue of its own to which every
+    :math:`c`-th request comes. The same queue has a server that works on full batches of
+    :math:`c`, where a request also waits for :math:`(c - 1) / 2` others to come:
+
+    .. math:: W_{M/D/c} = W_{\text{batches of } c} - \frac{c - 1}{2 \lambda}
+
+    References
+    ----------
+    .. [1] G. J. Franx, "A simple solution for the M/D/c waiting time distribution", Operations
+       Research Letters 29, 2001.
+
+    Examples
+    --------
+    >>> round(constant_service_wait(0.8, 1.0, 1), 6)
+    2.0
+    """
+    checks.positive(arrival_rate=arrival_rate, service_time=service_time)
+    checks.at_least(1, servers=servers)
+    times = np.full(servers, service_time)
+    wait, _, _ = batch_queue(arrival_rate, times, np.zeros(servers), np.inf)
+    return max(wait - 0.5 * (servers - 1) / arrival_rate, 0.0)
+
+
 MOST_SHORTER = 0.9
 """Most of its mean by which a time that varies is shorter."""
 MOST_STATES = 160

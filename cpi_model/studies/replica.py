@@ -618,10 +618,8 @@ def _open(times: _Times, rate: float) -> _Open:
     shares, met = queueing.state_shares(rate, rates), queueing.pace_weights(rate, rates)
     running, prompt = float(queueing.mean_running(rate, rates)), float(met @ times.prompt)
     if times.servers:
-        servers = float(times.servers)
-        behind = float(queueing.erlang_c(rate * prompt, servers))
-        # Times that do not vary wait half as long: exact for one server, near it for more.
-        prompt_wait = 0.5 * float(queueing.multi_server_wait(rate, prompt, servers))
+        behind = float(queueing.erlang_c(rate * prompt, float(times.servers)))
+        prompt_wait = float(queueing.constant_service_wait(rate, prompt, times.servers))
         row_wait = 0.0
     else:
         behind = min(rate * prompt, 1.0)
