@@ -729,13 +729,21 @@ def _batch_chain(
     largest = len(batch_times)
     full = np.isinf(longest_wait)
     sizes = np.arange(1.0, largest + 1.0)
-    # Batches larger than any that is likely to be followed by as many requests are left out.
     shorter = np.minimum(batch_time_sds, MOST_SHORTER * batch_times)
     longer = np.square(batch_time_sds) / np.maximum(shorter, np.finfo(float).tiny)
     coming = rate * (batch_times + longer)
-    likely = coming + (0.0 if full else rate * longest_wait)
-    likely += 4.0 * np.sqrt(likely) + 4.0
-    reached = largest if full else int(max(np.flatnonzero(likely >= sizes), default=0)) + 1
+    reached = largest
+    if not full:
+        # Batches far above the usual size are left out. Each is as large as what the one before
+        # lets come, so that deviations die out by the slope of that.
+        let_come = rate * (batch_times + longest_wait)
+        usual = int(max(np.flatnonzero(let_come >= sizes), default=0)) + 1
+        slope = float(np.diff(let_come[usual - 1 :]).max(initial=0.0))
+        if slope < 1.0:
+            variance = (let_come[usual - 1] + np.square(rate * batch_time_sds[usual - 1])) / (
+                1.0 - slope**2
+            )
+            reached = min(largest, int(usual + 12.0 * np.sqrt(variance) + 12.0))
     beyond = 6.0 * np.sqrt(coming[reached - 1]) + 10.0
     cells = max(int(reached * MOST_STATES / max(reached + beyond, MOST_STATES)), 1)
     width = reached / cells
