@@ -1,11 +1,13 @@
 """Fitted coefficients: what keeps real systems below their datasheets.
 
-Read from ``data/coefficients/*.toml``, written by :mod:`cpi_model.studies.calibrate`. A chip
-without measurements borrows from its generation, a generation without them from the default.
+Read from ``data/coefficients/``, written by :mod:`cpi_model.studies.calibrate`: TOML, and for the
+thousands of factors of single pairings, which TOML takes long to read, CSV. A chip without
+measurements borrows from its generation, a generation without them from the default.
 """
 
 from __future__ import annotations
 
+import csv
 import math
 import tomllib
 from dataclasses import dataclass, fields
@@ -404,12 +406,23 @@ def mode_names(
     )
 
 
+FACTORS = ("pairings", "modes")
+"""Fields that are files of their own, one pairing a row; an empty cell is the default."""
+
+
 def load(folder: Path | None = None) -> Coefficients:
     """Read all files of coefficients into one object."""
+    files = (folder or data_folder()) / "coefficients"
     merged: dict[str, object] = {}
-    for path in sorted(((folder or data_folder()) / "coefficients").glob("*.toml")):
-        with path.open("rb") as file:
-            merged |= tomllib.load(file)
+    for path in sorted(files.glob("*.toml")):
+        with path.open("rb") as toml:
+            merged |= tomllib.load(toml)
+    for name in FACTORS:
+        with (files / f"{name}.csv").open(newline="", encoding="utf-8") as table:
+            merged[name] = {
+                row.pop("name"): {field: cell for field, cell in row.items() if cell}
+                for row in csv.DictReader(table)
+            }
     return Coefficients.model_validate(merged)
 
 

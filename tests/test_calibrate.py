@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cpi_model.catalog import catalog
-from cpi_model.coefficients import coefficients, pairing_names
+from cpi_model.catalog import catalog, data_folder
+from cpi_model.coefficients import coefficients, load, pairing_names
 from cpi_model.evaluate import evaluate, performance
 from cpi_model.inputs import resolve
 from cpi_model.scenario import Scenario
@@ -216,3 +216,13 @@ def test_releases_of_one_software_are_one(name: str, software: str) -> None:
     run = measured.read_run(row | {"batch_size": "8", "tensor_parallel": ""}, FACTS)
     assert not isinstance(run, str)
     assert run.software == software
+
+
+def test_what_the_fit_writes_is_what_is_read(tmp_path: Path) -> None:
+    folder, shipped = tmp_path / "coefficients", coefficients()
+    folder.mkdir()
+    document = shipped.model_dump(exclude={"assumptions"})
+    calibrate._write(document, folder)
+    assumptions = (data_folder() / "coefficients" / "assumptions.toml").read_text("utf-8")
+    (folder / "assumptions.toml").write_text(assumptions, "utf-8")
+    assert load(tmp_path) == shipped

@@ -3,11 +3,12 @@
 Reads files with one measured run a row, builds the same :class:`~cpi_model.inputs.Inputs` that
 the app uses, and moves the coefficients until :func:`cpi_model.evaluate.performance` agrees with
 the measurements: least squares on the logarithm of the error, robust against outliers, with weak
-priors that decide where the data do not. Writes ``data/coefficients/fitted.toml``.
+priors that decide where the data do not. Writes ``data/coefficients/``, but for assumptions.
 """
 
 from __future__ import annotations
 
+import csv
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -26,8 +27,10 @@ from scipy.special import expit
 
 from cpi_model.catalog import catalog, data_folder
 from cpi_model.coefficients import (
+    FACTORS,
     Coefficients,
     ModeNames,
+    Pairing,
     coefficients,
     mode_names,
     pairing_names,
@@ -614,7 +617,7 @@ def _named(fitted: Fit, closed: bool, part: str, errors: Mapping[str, Array]) ->
     }
 
 
-def fit(paths: list[Path], target: Path) -> dict[str, dict[str, float]]:
+def fit(paths: list[Path], folder: Path) -> dict[str, dict[str, float]]:
     """Fit everything on files of measured runs and write the result; returns the residuals."""
     facts, start = catalog(), coefficients()
     runs, left_out = read_runs((row for path in paths for row in read_table(path)), facts)
@@ -658,9 +661,23 @@ def fit(paths: list[Path], target: Path) -> dict[str, dict[str, float]]:
         f"other models, and {len(limited)} runs within limits"
     )
     Coefficients.model_validate(document)
-    heading = "# Written by `make fit`.\n"
-    target.write_text(heading + tomli_w.dumps(_rounded(document)), encoding="utf-8")
+    _write(_rounded(document), folder)
     return dict(document["residuals"])
+
+
+def _write(document: dict[str, Any], folder: Path) -> None:
+    """The files that :func:`cpi_model.coefficients.load` reads."""
+    for name in FACTORS:
+        rows = document.pop(name)
+        columns = [
+            field for field in Pairing.model_fields if any(field in row for row in rows.values())
+        ]
+        with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, ["name", *columns], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({"name": owner} | row for owner, row in rows.items())
+    heading = "# Written by `make fit`.\n"
+    (folder / "fitted.toml").write_text(heading + tomli_w.dumps(document), encoding="utf-8")
 
 
 def _without_limits(runs: list[Run], document: dict[str, Any]) -> Array:
@@ -748,9 +765,9 @@ def main(arguments: list[str]) -> int:
     if not arguments:
         print("usage: python -m cpi_model.studies.calibrate POINTS.csv ...", file=sys.stderr)
         return 2
-    target = data_folder() / "coefficients" / "fitted.toml"
+    folder = data_folder() / "coefficients"
     try:
-        residuals = fit([Path(argument) for argument in arguments], target)
+        residuals = fit([Path(argument) for argument in arguments], folder)
     except UnusableTable as problem:
         print(problem, file=sys.stderr)
         return 2
