@@ -95,6 +95,9 @@ class GeneralCoefficients(Strict):
     """Times that a layer writes and reads a vector of the model's width for a token."""
     expert_activation_passes: Annotated[float, Field(ge=0)]
     """The same for each expert that a token is sent to."""
+    ttft_copies: Annotated[float, Field(ge=0)]
+    """Share by which the time to first token is longer where copies of the attention layers, which
+    exchange tokens of experts, begin their prompts together."""
     slow_link_efficiency: Efficiency
     """Share of the bandwidth between servers in collectives."""
     slow_collective_latency_us: Time
@@ -114,8 +117,14 @@ class Pairing(Strict):
     """On the part that does."""
     prompt: Annotated[float, Field(gt=0)] = 1.0
     """On the time of a prompt."""
+    ttft_prefill: Annotated[float, Field(gt=0)] = 1.0
+    """On the own prompt's part of the time to first token."""
+    ttft_burst: Annotated[float, Field(gt=0)] = 1.0
+    """On the other prompts' time waited for at any load."""
     ttft_step: Annotated[float, Field(gt=0)] = 1.0
     """On the decode steps waited for before the first token."""
+    ttft_start: Annotated[float, Field(gt=0)] = 1.0
+    """On the time before a prompt is begun, in which a run may count its warming up."""
     streams: Annotated[float, Field(gt=0)] = 1.0
     """Batches worked on at a time, where requests take longer than throughput says."""
     reached: Annotated[float, Field(gt=0)] = 1.0
@@ -346,7 +355,10 @@ def _product(each: list[Pairing | None], here: Pairing | None, near: int) -> Pai
         fixed=math.prod(one.fixed for one in found),
         sequence=math.prod(one.sequence for one in found),
         prompt=math.prod(one.prompt for one in found),
+        ttft_prefill=math.prod(one.ttft_prefill for one in found),
+        ttft_burst=math.prod(one.ttft_burst for one in found),
         ttft_step=math.prod(one.ttft_step for one in found),
+        ttft_start=math.prod(one.ttft_start for one in found),
         streams=math.prod(one.streams for one in found),
         reached=math.prod(one.reached for one in found),
         first=math.prod(one.first for one in found),

@@ -884,7 +884,9 @@ def numbers(scenario: Scenario, choice: Choice, fitted: Coefficients) -> Inputs:
         **_storage(scenario, choice),
         **_device(scenario, choice, fitted),
         **_serving(scenario, choice),
-        **_corrected(_sparse(_fitted(choice, fitted), scenario, choice, fitted), scenario),
+        **_corrected(
+            _sparse(_fitted(scenario, choice, fitted), scenario, choice, fitted), scenario
+        ),
         **_price(scenario, choice, fitted),
         **_capacity(scenario),
         **_overheads(scenario),
@@ -1235,13 +1237,26 @@ def expands_weights(choice: Choice) -> bool:
     return packed and arithmetic not in ("int8", "int4")
 
 
-def _fitted(choice: Choice, fitted: Coefficients) -> dict[str, float]:
+def _fitted(scenario: Scenario, choice: Choice, fitted: Coefficients) -> dict[str, float]:
     chip, engine = fitted.chip(choice.accelerator), fitted.engine(choice.engine.id)
     general = fitted.general
     _, pair = fitted.serving_pairing(
         choice.model, choice.accelerator, choice.arithmetic, choice.engine.id, choice.scheme.id
     )
-    common = {
+    shape = choice.model.transformer
+    # Copies that exchange tokens of experts begin their prompts together.
+    together = scenario.data_parallel > 1 and shape is not None and shape.experts > 0
+    longer = 1.0 + general.ttft_copies * together
+    first = {
+        "ttft_prefill": engine.ttft_prefill,
+        "ttft_burst": engine.ttft_burst,
+        "ttft_queue": engine.ttft_queue,
+        "ttft_step": engine.ttft_step,
+        "ttft_start": engine.ttft_start_ms * MILLISECOND,
+    }
+    first |= {name: first[name] * getattr(pair, name) for name in FIRST_OF_PAIRING}
+    first |= {name: first[name] * longer for name in FIRST_OF_COPIES}
+    common = first | {
         "exponent": fitted.exponent,
         "attention_efficiency": chip.attention_efficiency,
         "decode_attention_efficiency": chip.decode_attention_efficiency,
@@ -1252,11 +1267,6 @@ def _fitted(choice: Choice, fitted: Coefficients) -> dict[str, float]:
         "slow_collective_latency": general.slow_collective_latency_us * MICROSECOND,
         "sequence_overhead": engine.sequence_overhead_us * MICROSECOND,
         "prefill_interference": engine.prefill_interference,
-        "ttft_prefill": engine.ttft_prefill,
-        "ttft_burst": engine.ttft_burst,
-        "ttft_queue": engine.ttft_queue,
-        "ttft_step": engine.ttft_step * pair.ttft_step,
-        "ttft_start": engine.ttft_start_ms * MILLISECOND,
         "host_time": engine.host_us * MICROSECOND,
         "output_reserve": engine.output_reserve,
         "fixed_factor": pair.fixed,
@@ -1264,7 +1274,7 @@ def _fitted(choice: Choice, fitted: Coefficients) -> dict[str, float]:
         "prompt_factor": pair.prompt,
         "ttft_log_sd": fitted.assumptions.ttft_log_sd,
     }
-    if (shape := choice.model.transformer) is not None:
+    if shape is not None:
         experts = expert_arithmetic(choice)
         expansion = Expansion()
         if expands_weights(choice):
@@ -1344,6 +1354,10 @@ STEP_TIMES = ("fixed_factor", "sequence_factor", "prompt_factor")
 """Factors that multiply all of a step's time."""
 FIRST_TOKEN_TIMES = ("ttft_prefill", "ttft_burst", "ttft_queue", "ttft_step", "ttft_start")
 """Factors and times of which every term of the time to first token has one."""
+FIRST_OF_PAIRING = ("ttft_prefill", "ttft_burst", "ttft_step", "ttft_start")
+"""Those for which a pairing has a factor, by the name of the factor."""
+FIRST_OF_COPIES = ("ttft_prefill", "ttft_burst", "ttft_step")
+"""Those that are longer where copies of the attention layers begin prompts together."""
 
 
 def _corrected(values: dict[str, float], scenario: Scenario) -> dict[str, float]:

@@ -36,7 +36,13 @@ from cpi_model.coefficients import (
     pairing_names,
 )
 from cpi_model.evaluate import Performance, performance
-from cpi_model.inputs import UNQUANTISED_BYTES, Inputs, expert_arithmetic
+from cpi_model.inputs import (
+    FIRST_OF_COPIES,
+    FIRST_OF_PAIRING,
+    UNQUANTISED_BYTES,
+    Inputs,
+    expert_arithmetic,
+)
 from cpi_model.studies.runs import BATCHES, LIMITED, Run, mode, read_runs, residual_kind, stack
 from cpi_model.studies.validate import (
     UnusableTable,
@@ -89,10 +95,11 @@ KINDS = (
     Kind("expert_layer_overhead", "general", "all", 0.5, 0.7),
     Kind("latent_layer_overhead", "general", "all", 0.5, 0.7),
     Kind("linear_layer_overhead", "general", "all", 0.5, 0.7),
+    Kind("ttft_copies", "general", "all", 0.7, 0.7),
     Kind("layer_overhead_us", "engines", "engine", 20.0, 0.6),
     Kind("step_overhead_us", "engines", "engine", 1500.0, 0.7),
     Kind("sequence_overhead_us", "engines", "engine", 8.0, 0.7),
-    Kind("prefill_interference", "engines", "engine", 1.0, 0.25),
+    Kind("prefill_interference", "engines", "engine", 1.0, 0.1),
     Kind("ttft_prefill", "engines", "engine", 1.0, 0.2),
     Kind("ttft_burst", "engines", "engine", 0.05, 0.2),
     Kind("ttft_queue", "engines", "engine", 0.1, 0.6),
@@ -110,8 +117,13 @@ KINDS = (
     Kind("prompt", "pairings", "pairing", 1.0, 0.2),
     Kind("prompt", "pairings", "pairing_scheme", 1.0, 0.2),
     Kind("ttft_step", "pairings", "family_engine", 1.0, 0.4),
-    Kind("ttft_step", "pairings", "pairing", 1.0, 0.6),
-    Kind("ttft_step", "pairings", "pairing_scheme", 1.0, 0.6),
+    Kind("ttft_step", "pairings", "pairing", 1.0, 1.0),
+    Kind("ttft_step", "pairings", "pairing_scheme", 1.0, 1.0),
+    Kind("ttft_start", "pairings", "pairing", 1.0, 1.5),
+    Kind("ttft_start", "pairings", "pairing_scheme", 1.0, 1.0),
+    Kind("ttft_prefill", "pairings", "pairing", 1.0, 0.6),
+    Kind("ttft_prefill", "pairings", "pairing_scheme", 1.0, 0.4),
+    Kind("ttft_burst", "pairings", "pairing", 1.0, 0.6),
     *(
         Kind(name, "modes", level, 1.0, 0.3)
         for name in ("fixed", "sequence", "prompt", "first")
@@ -134,7 +146,10 @@ LIMITED_KINDS = tuple(
 )  # fmt: skip
 WIDE = ("whole", "generation", "engine", "chip", "family", "software")
 """Levels of other runs than closed loops that are fitted first."""
-FIRST_TOKEN = {"ttft_prefill", "ttft_burst", "ttft_queue", "ttft_step", "ttft_start_ms", "host_us"}
+FIRST_TOKEN = {
+    "ttft_prefill", "ttft_burst", "ttft_queue", "ttft_step", "ttft_start_ms", "ttft_copies",
+    "host_us",
+}  # fmt: skip
 """What moves the time to first token alone, or nearly."""
 OUTSIDE = ("streams", "reached", "first")
 """What acts on a prediction, not on what it is made from."""
@@ -282,7 +297,12 @@ class Design:
         )
         values["layer_overhead"] *= 1.0 + more
         values["host_time"] = values.pop("host")
-        values["ttft_step"] *= values.pop("pair_ttft_step")
+        together = np.greater(basis.data_parallel, 1.0) & np.greater(basis.experts, 0.0)
+        copies = 1.0 + values.pop("ttft_copies") * together
+        for name in FIRST_OF_PAIRING:
+            values[name] *= values.pop(f"pair_{name}")
+        for name in FIRST_OF_COPIES:
+            values[name] *= copies
         values["prompt_factor"] = values.pop("pair_prompt")
         return replace(basis, **values)
 
@@ -354,7 +374,7 @@ PRIOR_WEIGHT = 0.3
 together."""
 WEIGHTS = {"ttft": 0.35, "tpot": 1.0, "throughput": 0.7}
 SAMPLE_WEIGHTS = {"throughput": 1.0, "latency": 0.7}
-ENGINE_LIFT, PAIRING_LIFT = 0.2, 0.11
+ENGINE_LIFT, PAIRING_LIFT = 0.2, 0.05
 """Times to first token are skewed, and the mean is asked for, which lies above the middle by half
 the variance (ln): of unlike pairings for an engine, of like runs for a pairing."""
 
@@ -431,18 +451,18 @@ class Fit:
             lambda kind: kind.table == "pairings" and kind.level in ("family", "family_engine")
         )
         free = self._move(free, rows, wide, WEIGHTS, 0.125, 0.12, 15)
-        first = design.where(lambda kind: kind.name in FIRST_TOKEN and kind.table == "engines")
+        first = design.where(lambda kind: kind.name in FIRST_TOKEN and kind.table != "pairings")
         free = self._move(free, rows, first, {"ttft": 1.0}, 0.125, 0.3, 20, ENGINE_LIFT)
         # What is odd is so for its own pairing, where runs agree on it.
         own = ("pairing", "pairing_scheme")
         narrow = design.where(
             lambda kind: kind.table == "pairings" and kind.level in own
-            and kind.name != "ttft_step"
+            and kind.name not in FIRST_OF_PAIRING
         )  # fmt: skip
         free = self._move(free, rows, narrow, WEIGHTS, 0.125, 0.6, 25)
         first = design.where(
             lambda kind: kind.table == "pairings" and kind.level in own
-            and kind.name == "ttft_step"
+            and kind.name in FIRST_OF_PAIRING
         )  # fmt: skip
         return self._move(free, rows, first, {"ttft": 1.0}, 0.125, 0.3, 20, PAIRING_LIFT)
 

@@ -585,6 +585,10 @@ def _fitted_facts(
             ("This pairing: on the time of a step", pair.fixed, 1.0, "", text, True),
             ("This pairing: on what grows with the requests", pair.sequence, 1.0, "", text, True),
             ("This pairing: on the time of a prompt", pair.prompt, 1.0, "", text, True),
+            ("This pairing: in a, own prompt", pair.ttft_prefill, 1.0, "", text, True),
+            ("This pairing: in b₀, other prompts", pair.ttft_burst, 1.0, "", text, True),
+            ("This pairing: in c, steps", pair.ttft_step, 1.0, "", text, True),
+            ("This pairing: in t₀, receiving", pair.ttft_start, 1.0, "", text, True),
         ]
     for name, value, scale, unit, text, shown in figures:
         if shown:

@@ -13,9 +13,17 @@ from pydantic import ValidationError
 
 from cpi_model.catalog import Catalog
 from cpi_model.coefficients import Coefficients, Pairing
-from cpi_model.inputs import Choice, Inputs, engine_runs_on, multiplied_in, numbers
+from cpi_model.inputs import (
+    FIRST_OF_PAIRING,
+    Choice,
+    Inputs,
+    engine_runs_on,
+    multiplied_in,
+    numbers,
+)
 from cpi_model.scenario import Scenario
 from cpi_model.schema import Accelerator, Engine, Model
+from cpi_model.studies.bands import serving
 from cpi_model.units import MILLISECOND
 
 SCHEMES = {
@@ -414,6 +422,7 @@ def _with_modes(x: Inputs, runs: list[Run], fitted: Coefficients) -> Inputs:
     fixed, sequence = np.array(x.fixed_factor), np.array(x.sequence_factor)
     prompt = np.array(x.prompt_factor)
     work, expansion = np.array(x.scheme_work), np.array(x.expansion_time)
+    first = {name: np.array(getattr(x, name)) for name in FIRST_OF_PAIRING}
     for index, run in enumerate(runs):
         if (kind := mode(run)) == "closed":
             continue
@@ -424,10 +433,12 @@ def _with_modes(x: Inputs, runs: list[Run], fitted: Coefficients) -> Inputs:
         prompt[index] = pair.prompt * correction
         # Factors of other kinds of run are by number format and scheme: it is in them already.
         work[index], expansion[index] = 1.0, 0.0
-    return replace(
-        x, fixed_factor=fixed, sequence_factor=sequence, prompt_factor=prompt, scheme_work=work,
-        expansion_time=expansion,
-    )  # fmt: skip
+        # Inputs describe a steady load unless told otherwise.
+        steady = serving(run.choice, fitted)[1]
+        for name, column in first.items():
+            column[index] *= getattr(pair, name) / getattr(steady, name)
+    factors = {"fixed_factor": fixed, "sequence_factor": sequence, "prompt_factor": prompt}
+    return replace(x, scheme_work=work, expansion_time=expansion, **factors, **first)
 
 
 def _with_room(x: Inputs) -> Inputs:
