@@ -286,13 +286,15 @@ def _language_model(x: Inputs) -> Performance:
     occupied = whole / (stages * together)
 
     # Everything together.
+    queue = x.ttft_queue * batching.prompt_share(occupied, token_time, beside, decoded)
+    # Prompts that a request has waited for do not delay its tokens once more.
     tpot = batching.time_per_output_token(
-        token_time, occupied, beside, outputs, x.prefill_interference
-    )
+        token_time, occupied, beside, outputs,
+        x.prefill_interference * (1.0 - np.minimum(queue, 1.0)),
+    )  # fmt: skip
     ttft = batching.time_to_first_token(
         whole, occupied + x.host_time, decode_step, beside,
-        x.ttft_prefill,
-        x.ttft_burst + x.ttft_queue * batching.prompt_share(occupied, token_time, beside, decoded),
+        x.ttft_prefill, x.ttft_burst + queue,
         # Each chunk of an own prompt shares its step with what the others write.
         x.ttft_step + (passes - 1.0) * np.greater(beside, 1.0),
     ) + x.ttft_start  # fmt: skip

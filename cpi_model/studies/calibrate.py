@@ -106,12 +106,12 @@ KINDS = (
     Kind("ttft_step", "engines", "engine", 4.0, 0.8),
     Kind("ttft_start_ms", "engines", "engine", 10.0, 0.7),
     Kind("host_us", "engines", "engine", 1500.0, 0.7),
-    Kind("fixed", "pairings", "family", 1.0, 0.2),
-    Kind("fixed", "pairings", "family_engine", 1.0, 0.2),
+    Kind("fixed", "pairings", "family", 1.0, 0.12),
+    Kind("fixed", "pairings", "family_engine", 1.0, 0.12),
     Kind("fixed", "pairings", "pairing", 1.0, 0.25),
     Kind("fixed", "pairings", "pairing_scheme", 1.0, 0.25),
-    Kind("sequence", "pairings", "family", 1.0, 0.2),
-    Kind("sequence", "pairings", "family_engine", 1.0, 0.2),
+    Kind("sequence", "pairings", "family", 1.0, 0.12),
+    Kind("sequence", "pairings", "family_engine", 1.0, 0.12),
     Kind("sequence", "pairings", "pairing", 1.0, 0.25),
     Kind("sequence", "pairings", "pairing_scheme", 1.0, 0.25),
     Kind("prompt", "pairings", "pairing", 1.0, 0.2),
@@ -445,7 +445,7 @@ class Fit:
         if not len(rows):
             return free
         general = design.where(lambda kind: kind.table not in ("pairings", "modes"))
-        free = self._move(free, rows, general, WEIGHTS, 0.25, 0.15, 30)
+        free = self._move(free, rows, general, WEIGHTS, 0.4, 0.15, 30)
         # Models and engines at large: an odd collection of runs must not move them.
         wide = design.where(
             lambda kind: kind.table == "pairings" and kind.level in ("family", "family_engine")

@@ -42,6 +42,8 @@ MLPERF_TOKENS = {"bert-large": 180}
 MLPERF_ANSWER = {"gpt-j-6b": (778, 69)}
 """Input and output tokens of MLPerf's summaries of news where a table leaves them out: the mean
 input is second-hand, the output is what its tokens per second are defined by."""
+MLPERF_CAREFUL = "dlrm-v2-99.9/"
+"""A benchmark whose accuracy takes wider arithmetic than its 8-bit weights, as the source names it."""
 BEAMS = {"gpt-j-6b": 4}
 """Width of the beam search that MLPerf prescribes: as many tokens are computed for one kept."""
 MEMORY_SHARE = 0.92
@@ -265,16 +267,17 @@ def _engine(name: str, model: Model, accelerator: Accelerator, facts: Catalog) -
 def _software(row: Mapping[str, str], engine: Engine, scenario: Scenario) -> str:
     """A published name without its release.
 
-    Pruned weights run on other kernels, and copies of the attention and pipelines are scheduled
-    by other code, so they count as software of their own.
+    Pruned weights and a stricter accuracy run on other kernels, and copies of the attention and
+    pipelines are scheduled by other code, so they count as software of their own.
     """
     name = (row.get("engine") or "").lower()
     words = re.sub(r"\bv?\d+(\.[\dx]+)+\S*", "", name).replace("/", " ")
     pruned = "2:4" in (row.get("weight_precision") or "") and "2:4" not in words
     name = " ".join((f"{words} 2:4" if pruned else words).split())
     name = engine.id if name in {engine.name.lower(), ""} else name
+    careful = " careful" if MLPERF_CAREFUL in (row.get("source") or "") else ""
     copies = " data parallel" if scenario.data_parallel > 1 else ""
-    return name + copies + (" pipeline" if scenario.pipeline_parallel > 1 else "")
+    return name + careful + copies + (" pipeline" if scenario.pipeline_parallel > 1 else "")
 
 
 def _offered(row: Mapping[str, str]) -> float:
