@@ -39,11 +39,12 @@ MLPERF_ITEMS = {"dlrm-v2": 270}
 """User-item pairs in one MLPerf sample (100 to 700, mean about 270)."""
 MLPERF_TOKENS = {"bert-large": 180}
 """Mean SQuAD length, an assumption: inputs are padded to 384 and engines drop the padding."""
-MLPERF_ANSWER = {"gpt-j-6b": (778, 69)}
-"""Input and output tokens of MLPerf's summaries of news where a table leaves them out: the mean
-input is second-hand, the output is what its tokens per second are defined by."""
+MLPERF_ANSWER = {"gpt-j-6b": (778, 69), "deepseek-r1": (800, 3700), "llama-2-70b": (294, 290)}
+"""Input and output tokens of MLPerf's requests where a table leaves them out: the mean input is
+second-hand; the output is what tokens per second are defined by, or tokens over requests of the
+rounds that state both."""
 MLPERF_CAREFUL = "dlrm-v2-99.9/"
-"""A benchmark whose accuracy takes wider arithmetic than its 8-bit weights, as the source names it."""
+"""A benchmark whose accuracy takes wider arithmetic than its 8-bit weights; as sources name it."""
 BEAMS = {"gpt-j-6b": 4}
 """Width of the beam search that MLPerf prescribes: as many tokens are computed for one kept."""
 MEMORY_SHARE = 0.92

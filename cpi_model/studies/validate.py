@@ -53,7 +53,8 @@ Z_99 = 2.3263478740408408
 GRID = np.unique(np.round(2.0 ** np.arange(0.0, 12.25, 0.25)))
 """Requests in flight among which the best, or the most within a limit, is looked for."""
 DEVICES = (1, 2, 4, 8, 16)
-"""Tensor parallelism that is tried where a row names none."""
+WAYS = tuple((devices, 1) for devices in DEVICES) + tuple((1, devices) for devices in DEVICES[1:])
+"""Tensor parallelism, and copies of the attention, that are tried where a row names none."""
 
 
 @dataclass(frozen=True)
@@ -382,7 +383,7 @@ def at_their_best(runs: list[Run], fitted: Coefficients) -> list[Run]:
     outcome = []
     for run, best in zip(runs, _search(runs, fitted), strict=True):
         if math.isfinite(best["requests_per_s"]):
-            used = _on(run, int(best["devices"]))
+            used = _on(run, (int(best["tensor_parallel"]), int(best["data_parallel"])))
             change = {"concurrency": int(best["in_flight"])}
             outcome.append(replace(used, scenario=used.scenario.model_copy(update=change)))
         else:
@@ -393,24 +394,35 @@ def at_their_best(runs: list[Run], fitted: Coefficients) -> list[Run]:
 def _search(runs: list[Run], fitted: Coefficients) -> list[dict[str, float]]:
     nothing = ("requests_per_s", "ttft", "tpot", "latency")
     found: list[dict[str, float]] = [dict.fromkeys(nothing, math.nan) for _ in runs]
-    for devices in DEVICES:
-        tried = [(i, _on(run, devices)) for i, run in enumerate(runs) if _may_use(run, devices)]
+    for way in WAYS:
+        tried = [(i, _on(run, way)) for i, run in enumerate(runs) if _may_use(run, way)]
         if tried:
             _try(tried, found, fitted)
     return found
 
 
-def _may_use(run: Run, devices: int) -> bool:
-    """Whether a run may have used so many devices for each copy of the model."""
-    if run.choice.model.model_class != "llm" or run.tensor_parallel_given:
-        return devices == 1
-    return devices <= max(run.accelerators, 1.0)
+def _may_use(run: Run, way: tuple[int, int]) -> bool:
+    """Whether a run may have used its devices in such a way for each copy of the model.
+
+    Latent attention with experts may be copied rather than split: every part of it would hold all
+    of the cache.
+    """
+    tensor, copies = way
+    shape = run.choice.model.transformer
+    if shape is None or run.tensor_parallel_given:
+        return way == (1, 1)
+    latent = shape.experts > 0 and shape.attention.kv_lora_rank > 0
+    return tensor * copies <= max(run.accelerators, 1.0) and (copies == 1 or latent)
 
 
-def _on(run: Run, devices: int) -> Run:
+def _on(run: Run, way: tuple[int, int]) -> Run:
     if run.choice.model.model_class != "llm" or run.tensor_parallel_given:
         return run
-    scenario = run.scenario.model_copy(update={"tensor_parallel": devices})
+    tensor, attention = way
+    devices = tensor * attention
+    scenario = run.scenario.model_copy(update={
+        "tensor_parallel": tensor, "data_parallel": attention, "expert_parallel": attention,
+    })  # fmt: skip
     choice = replace(run.choice, devices_per_replica=float(devices))
     copies = max(math.floor(run.accelerators / devices), 1.0)
     return replace(run, scenario=scenario, choice=choice, replicas=copies)
@@ -446,7 +458,8 @@ def _try(tried: list[tuple[int, Run]], found: list[dict[str, float]], fitted: Co
         if math.isfinite(requests) and not requests <= found[index]["requests_per_s"]:
             found[index] = {
                 "in_flight": float(GRID[column]),
-                "devices": float(run.scenario.tensor_parallel),
+                "tensor_parallel": float(run.scenario.tensor_parallel),
+                "data_parallel": float(run.scenario.data_parallel),
                 "requests_per_s": requests,
                 "ttft": float(speed["ttft"][row, column]),
                 "tpot": float(speed["tpot"][row, column]),
