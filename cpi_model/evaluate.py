@@ -292,8 +292,9 @@ def _language_model(x: Inputs) -> Performance:
         token_time, occupied, beside, outputs,
         x.prefill_interference * (1.0 - np.minimum(queue, 1.0)),
     )  # fmt: skip
+    # Those whose prompts are in the same pass are not ahead.
     ttft = batching.time_to_first_token(
-        whole, occupied + x.host_time, decode_step, beside,
+        whole, occupied + x.host_time, decode_step, beside - together + 1.0,
         x.ttft_prefill, x.ttft_burst + queue,
         # Each chunk of an own prompt shares its step with what the others write.
         x.ttft_step + (passes - 1.0) * np.greater(beside, 1.0),

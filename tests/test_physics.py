@@ -308,6 +308,24 @@ def test_copies_of_a_dense_model_are_replicas_of_their_own(case: Case) -> None:
 
 # More work ----------------------------------------------------------------------------------------
 
+
+@some
+@given(language)
+def test_a_prompt_is_waited_for_once(case: Case) -> None:
+    """While a request is served, each of the others is replaced by one whose prompt is read."""
+    x = replace(
+        case.inputs, prefill_interference=1.0, ttft_queue=1.0, ttft_prefill=1.0, ttft_burst=0.0,
+        ttft_step=0.0, ttft_start=0.0, host_time=0.0, data_parallel=1.0, pipeline_parallel=1.0,
+    )  # fmt: skip
+    found = performance(x)
+    assume(found.obstacles == 0 and found.running >= x.concurrency > 1)
+    # Prompts that begin with one step are read together, so that each takes longer.
+    together = max(found.running / float(x.output_tokens), 1.0)
+    prompts = (found.running - 1.0 + together) * found.prefill_time
+    decoding = (float(x.output_tokens) - 1.0) * found.decode_step_time
+    assert found.latency_mean <= (prompts + decoding) * CLOSE
+
+
 MANY = np.unique(np.round(np.geomspace(1, 2048, 40)))
 
 

@@ -122,7 +122,7 @@ def _token_steps(x: Inputs, e: Estimate) -> Iterator[Step]:
     ahead = float(x.ttft_burst) + queue
     host, begin = occupied + float(x.host_time), float(x.ttft_start)
     first = begin + batching.time_to_first_token(
-        own, host, e.decode_step_time, beside, x.ttft_prefill, ahead, steps
+        own, host, e.decode_step_time, beside - starting + 1.0, x.ttft_prefill, ahead, steps
     )
     linear = float(e.step_weights) + float(e.step_compute)
     drafted = float(x.draft_tokens) > 0.0
@@ -164,12 +164,13 @@ def _token_steps(x: Inputs, e: Estimate) -> Iterator[Step]:
         rf"\frac{{{_n(beside)}-1}}{{{_n(x.output_tokens)}}} = {_ms(e.tpot)}\ \mathrm{{ms}}",
     )
     yield Step(
-        "Time to first token: the own prompt, other prompts before it, steps, receiving",
-        r"\mathrm{TTFT} = a\,t_\mathrm{own} + (b_0 + b_1\,\rho)\,(N-1)\,(t_p + t_h) + "
+        "Time to first token: the m prompts that are read in one pass, the own among them, other "
+        "prompts before it, steps, receiving",
+        r"\mathrm{TTFT} = a\,t_\mathrm{own} + (b_0 + b_1\,\rho)\,(N-m)\,(t_p + t_h) + "
         r"c\,t_d + t_0",
         rf"{_n(x.ttft_prefill)} \cdot {_ms(own)} + ({_n(x.ttft_burst)} + "
         rf"{_n(x.ttft_queue)} \cdot {_n(share)}) \cdot "
-        rf"({_n(beside)}-1) \cdot {_ms(host)} + {_n(steps)} \cdot "
+        rf"({_n(beside)}-{_n(starting)}) \cdot {_ms(host)} + {_n(steps)} \cdot "
         rf"{_ms(e.decode_step_time)} + {_ms(begin)} = {_ms(first)}\ \mathrm{{ms}}",
     )
     together = first + decoded * float(e.tpot)
