@@ -286,16 +286,16 @@ def _language_model(x: Inputs) -> Performance:
     occupied = whole / (stages * together)
 
     # Everything together.
-    queue = x.ttft_queue * batching.prompt_share(occupied, token_time, beside, decoded)
+    share = batching.prompt_share(occupied, token_time, beside, decoded)
     # Prompts that a request has waited for do not delay its tokens once more.
     tpot = batching.time_per_output_token(
         token_time, occupied, beside, outputs,
-        x.prefill_interference * (1.0 - np.minimum(queue, 1.0)),
+        x.prefill_interference * (1.0 - x.prefill_waited * share),
     )  # fmt: skip
     # Those whose prompts are in the same pass are not ahead.
     ttft = batching.time_to_first_token(
         whole, occupied + x.host_time, decode_step, beside - together + 1.0,
-        x.ttft_prefill, x.ttft_burst + queue,
+        x.ttft_prefill, x.ttft_burst + x.ttft_queue * share,
         # Each chunk of an own prompt shares its step with what the others write.
         x.ttft_step + (passes - 1.0) * np.greater(beside, 1.0),
     ) + x.ttft_start  # fmt: skip

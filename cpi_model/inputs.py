@@ -247,6 +247,7 @@ class Inputs:
     step_overhead: Numeric  # s per step, or batch
     sequence_overhead: Numeric  # s per running sequence and step
     prefill_interference: Numeric  # 1, share of other prompts' time that delays decoding
+    prefill_waited: Numeric  # 1, share of that which was waited for before the first token
     ttft_prefill: Numeric  # 1, multiple of the prompt's own time in time to first token
     ttft_burst: Numeric  # 1, share of the other prompts' time waited for, at any load
     ttft_queue: Numeric  # 1, the same that comes with the prompts' share of the time
@@ -1267,6 +1268,7 @@ def _fitted(scenario: Scenario, choice: Choice, fitted: Coefficients) -> dict[st
         "slow_collective_latency": general.slow_collective_latency_us * MICROSECOND,
         "sequence_overhead": engine.sequence_overhead_us * MICROSECOND,
         "prefill_interference": engine.prefill_interference,
+        "prefill_waited": engine.ttft_queue,
         "host_time": engine.host_us * MICROSECOND,
         "output_reserve": engine.output_reserve,
         "fixed_factor": pair.fixed,

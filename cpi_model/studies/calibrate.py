@@ -303,6 +303,7 @@ class Design:
             values[name] *= values.pop(f"pair_{name}")
         for name in FIRST_OF_COPIES:
             values[name] *= copies
+        values["prefill_waited"] = values["ttft_queue"]
         values["prompt_factor"] = values.pop("pair_prompt")
         return replace(basis, **values)
 

@@ -118,8 +118,7 @@ def _token_steps(x: Inputs, e: Estimate) -> Iterator[Step]:
     yielded = float(adaptive.tokens_per_step(x.draft_tokens, x.acceptance))
     token_time = float(e.decode_step_time) / yielded
     share = batching.prompt_share(occupied, token_time, beside, decoded)
-    queue = float(x.ttft_queue) * float(share)
-    ahead = float(x.ttft_burst) + queue
+    ahead = float(x.ttft_burst) + float(x.ttft_queue) * float(share)
     host, begin = occupied + float(x.host_time), float(x.ttft_start)
     first = begin + batching.time_to_first_token(
         own, host, e.decode_step_time, beside - starting + 1.0, x.ttft_prefill, ahead, steps
@@ -160,7 +159,7 @@ def _token_steps(x: Inputs, e: Estimate) -> Iterator[Step]:
         "Time per output token: the step, and other prompts that are read in between",
         rf"\mathrm{{TPOT}} = {step} + \gamma\,(1 - b_1\,\rho)\,t_p\,\frac{{N-1}}{{O}}",
         rf"{_ms(token_time)} + {_n(x.prefill_interference)} \cdot "
-        rf"(1 - {_n(min(queue, 1.0))}) \cdot {_ms(occupied)} \cdot "
+        rf"(1 - {_n(x.prefill_waited)} \cdot {_n(share)}) \cdot {_ms(occupied)} \cdot "
         rf"\frac{{{_n(beside)}-1}}{{{_n(x.output_tokens)}}} = {_ms(e.tpot)}\ \mathrm{{ms}}",
     )
     yield Step(
