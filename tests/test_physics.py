@@ -150,7 +150,7 @@ def never_falls(values: Any, slack: float = 1e-9) -> bool:
     return bool((values >= best * (1 - slack)).all())
 
 
-DIP = 0.05
+DIP = 0.06
 """Where prompts take nearly all the time, one after another, there is nothing to gain from more
 requests. The prompts of requests that arrive together when a run begins then count a little both
 before the first token and between tokens, so that throughput may fall by as much."""
