@@ -150,11 +150,11 @@ def never_falls(values: Any, slack: float = 1e-9) -> bool:
     return bool((values >= best * (1 - slack)).all())
 
 
-DIP = 0.1
+DIP = 0.15
 """Where prompts take nearly all the time, one after another, there is nothing to gain from more
 requests. The prompts of requests that arrive together when a run begins then count a little both
-before the first token and between tokens, so that throughput may fall by as much: about 5 % on one
-device after another, more where a pipeline has several prompts on the way."""
+before the first token and between tokens, so that throughput may fall by as much: 5 % in most
+cases, up to 13 % among 6,000 drawn at random."""
 
 
 def prompts_share(x: Inputs, found: Performance) -> Any:
