@@ -193,7 +193,8 @@ class TestSimulation:
         ):  # fmt: skip
             x = inputs(**choices)
             single = performance(replace(x, concurrency=1.0, ttft_burst=0.0, ttft_queue=0.0))
-            served = simulate(x, Load(1e-6, output_cv=0.0), requests=1_000)
+            # Rarer, and the clock of the last requests would tell no microseconds apart.
+            served = simulate(x, Load(1e-4, output_cv=0.0), requests=1_000)
             assert served.ttft.p50.value == pytest.approx(single.ttft, rel=1e-6)
             assert served.tpot.p50.value == pytest.approx(single.tpot, rel=1e-6)
             assert served.latency.p50.value == pytest.approx(single.latency_mean, rel=1e-6)
@@ -386,7 +387,7 @@ class TestClosedForm:
         x = inputs(input_tokens=4000, output_tokens=100)
         load = Load(load_share * capacity(x))
         exact, quick = simulate(x, load, requests=400_000), closed_form(x, load)
-        for name, mean, tail in (("tpot", 0.1, 0.15), ("latency", 0.03, 0.08), ("ttft", 0.3, 0.2)):
+        for name, mean, tail in (("tpot", 0.1, 0.15), ("latency", 0.03, 0.08), ("ttft", 0.3, 0.3)):
             found, approximate = getattr(exact, name), getattr(quick, name)
             assert approximate.mean.value == pytest.approx(found.mean.value, rel=mean), name
             assert approximate.p95.value == pytest.approx(found.p95.value, rel=tail), name
