@@ -262,7 +262,7 @@ def modes(result: Answer, catalog: Catalog) -> list[Mode]:
     chunked = own or CHUNK_TOKENS
     ways: dict[str, dict[str, Any]] = {
         "Continuous": {"batching": "continuous", "prefill_chunk_tokens": None},
-        f"Continuous, prompts in chunks of {chunked:,}": {
+        f"Prompts in chunks of {chunked:,}": {
             "batching": "continuous", "prefill_chunk_tokens": chunked,
         },
         "Prefill and decode apart": {"batching": "disaggregated"},
