@@ -75,7 +75,7 @@ def throughput_latency(curve: Curve, palette: Palette = LIGHT) -> Figure:
         margin=MARGIN,
         shapes=shapes,
         xaxis=base.log_axis(
-            palette, low, high, anchor="y2",
+            palette, low, high, base.COARSE, anchor="y2",
             title={"text": "Latency of a request, p95, milliseconds"},
         ),
         yaxis=base.axis(
@@ -243,7 +243,7 @@ def limit_costs(found: Sequence[LimitCost], scenario: Scenario, palette: Palette
             "layer": "below", "line": {"color": palette.ink, "width": 1.2},
         }],
         xaxis=base.log_axis(
-            palette, 0.09, 11.0, title={"text": "Limit, as a multiple of yours"},
+            palette, 0.09, 11.0, base.COARSE, title={"text": "Limit, as a multiple of yours"},
         ),
         yaxis=base.log_axis(
             palette, low / room, high * room**1.5,
@@ -339,7 +339,7 @@ def delays(found: Delays, chosen: float, scenario: Scenario, palette: Palette = 
         margin=MARGIN,
         shapes=shapes,
         xaxis=base.log_axis(
-            palette, low, high, anchor="y2",
+            palette, low, high, base.COARSE, anchor="y2",
             title={"text": "Longest wait for a batch, milliseconds"},
         ),
         yaxis=base.log_axis(

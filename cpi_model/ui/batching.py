@@ -71,15 +71,15 @@ def throughput_latency(result: Answer) -> None:
 def places(result: Answer) -> None:
     """The named points of the curve, each with a button that chooses it."""
     curve = _curve(result.scenario, date.today())
-    if curve is None:
+    if curve is None or curve.knee is None:
         return
     st.markdown("##### Where to run")
     knee_help = (
         "The knee of the curve: throughput over latency is greatest there (Kleinrock's power, "
         "1979). Beyond it, each request more costs more latency than it brings throughput."
     )
-    _place("Chosen", curve.chosen, result, "What the sidebar says.", "")
-    _place("Knee", curve.knee, result, knee_help, "nothing works")
+    _place("Chosen", curve.chosen, result, "What the sidebar says.", "cannot work as it stands")
+    _place("Knee", curve.knee, result, knee_help, "")
     for share in batching.ENOUGH:
         held = ""
         if share == batching.ENOUGH[0]:
@@ -98,7 +98,7 @@ def places(result: Answer) -> None:
 def _place(name: str, place: Place | None, result: Answer, about: str, none: str) -> None:
     scenario = result.scenario
     with st.container(border=True, gap="xxsmall"):
-        if place is None or not math.isfinite(float(place.estimate.throughput)):
+        if place is None or not place.estimate.feasible:
             st.markdown(f"**{name}**: {none}", help=about)
             return
         e = place.estimate
@@ -265,21 +265,19 @@ ROWS: tuple[tuple[str, Callable[[UnderLoad], Spread]], ...] = (
 def _percentiles(found: dict[str, UnderLoad], result: Answer) -> None:
     tokens = bool(result.parts[0][0].is_llm)
     peak, average = found["peak"], found["average"]
-    lines = [
-        "| at peak | mean | p50 | p95 | p99 | p95 on average |",
-        "|---|--:|--:|--:|--:|--:|",
-    ]
+    lines = ["| at the peak | mean | p50 | p95 | p99 |", "|---|--:|--:|--:|--:|"]
     for name, spread in ROWS:
         if tokens or name in ("Wait for a place", "Latency"):
             at_peak = spread(peak)
-            cells = [at_peak.mean, at_peak.p50, at_peak.p95, at_peak.p99, spread(average).p95]
+            cells = [at_peak.mean, at_peak.p50, at_peak.p95, at_peak.p99]
             lines.append(f"| {name} | {' | '.join(_time(cell) for cell in cells)} |")
-    st.markdown("\n".join(lines))
+    st.markdown("\n".join(lines).replace(" ms", "\u00a0ms").replace(" s |", "\u00a0s |"))
     words = [
         f"Peak: {digits(peak.requests_per_s)} requests/s at a replica, "
         f"{percent(peak.served.load_share)} of the {digits(peak.served.capacity)} that it keeps "
         f"up with",
-        f"average: {digits(average.requests_per_s)}",
+        f"on average {digits(average.requests_per_s)}, with a p95 latency of "
+        f"{_time(average.served.latency.p95)}",
     ]
     if not math.isnan(within := peak.served.within_limits.value):
         words.append(f"{percent(within)} within the limits at the peak")
@@ -359,7 +357,7 @@ def _sentence(each: LimitCost, scenario: Scenario) -> str:
 def modes(result: Answer) -> None:
     """All ways of batching side by side."""
     found = _modes(result.scenario, date.today())
-    if not found:
+    if not any(mode.result.feasible for mode in found):
         return
     import pandas as pd
 
