@@ -409,7 +409,7 @@ class _Pools:
     tpot: Numeric  # s
 
 
-PREFILL_BUSY = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+PREFILL_BUSY = (0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
 """Shares of their time in which prefill replicas would read prompts, were there no queue: those
 among which the cheapest number is looked for."""
 

@@ -576,7 +576,7 @@ def disaggregated_throughput(
     .. math:: W = a\,D\,X\,(t_p + W), \qquad N = X\,(t_p + W + Z)
 
     which is quadratic in :math:`X`. Its smaller root goes from :math:`N/(t_p + Z)` for few requests
-    to :math:`1/D` for many.
+    to :math:`1/D` for many, which it does not exceed (utilisation law).
 
     References
     ----------
@@ -597,7 +597,9 @@ def disaggregated_throughput(
     queue = (running - 1.0) / running * prompt_demand
     both = prompt_time + other_time + queue * running
     root = np.sqrt(np.maximum(both**2 - 4.0 * queue * other_time * running, 0.0))
-    throughput: Numeric = 2.0 * running / (both + root)
+    with np.errstate(divide="ignore"):
+        most = 1.0 / np.asarray(prompt_demand, dtype=float)
+    throughput: Numeric = np.minimum(2.0 * running / (both + root), most)
     return throughput
 
 

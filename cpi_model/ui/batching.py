@@ -183,8 +183,9 @@ def under_load(result: Answer) -> Refined | None:
     st.markdown(
         "##### What requests see under load",
         help="A replica with this concurrency as its most, under requests that arrive at random "
-        "with the burstiness of the workload: how long they wait and take. The figures above are "
-        "of a replica that is always full.",
+        "with the burstiness of the workload, with answers of unequal length: how long they wait "
+        "and take. The figures above are of a replica that is always full, with answers of equal "
+        "length.",
     )
     place = st.container()
     if future.done():
