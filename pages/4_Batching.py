@@ -11,7 +11,6 @@ ui.headline(answer)
 wide, narrow = st.columns([3, 2], gap="large")
 with wide:
     ui.throughput_latency(answer)
-    ui.device_memory(answer)
 with narrow:
     ui.places(answer)
 left, right = st.columns([3, 2], gap="large")

@@ -42,7 +42,7 @@ def test_the_page_says_what_the_study_says(name: str) -> None:
     if within is not None:
         assert f"**p95 in limits, at most: {within.concurrency:,}**" in said
     assert "requests drawn at random" in said
-    charts = 3 + batching.waits_for_a_batch(result)
+    charts = 2 + batching.waits_for_a_batch(result)
     assert len(opened.get("plotly_chart")) == charts
     (modes,) = opened.dataframe
     assert len(modes.value) == (2 if name in ("encoder", "trees") else 5)

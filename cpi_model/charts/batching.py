@@ -56,19 +56,19 @@ def throughput_latency(curve: Curve, palette: Palette = LIGHT) -> Figure:
             )
         ),
     ]  # fmt: skip
-    traces.append(base.words(_marks(places, latency, whole, counts, palette)))
-    traces.append(base.words(_below(places, costs, latency, rate, palette), ("x", "y2")))
-    shapes = []
+    words, shapes = _marks(places, latency, whole, counts, palette), []
     if in_sight:
         shapes.append({
             "type": "line", "x0": limit, "x1": limit, "xref": "x", "y0": 0, "y1": 1,
             "yref": "paper", "layer": "below",
             "line": {"color": palette.quiet, "width": 1.2, "dash": "longdashdot"},
         })  # fmt: skip
-        traces.append(base.words([base.Word(
+        words.append(base.Word(
             limit, 0.03 * top, f"limit {duration(limit * MILLISECOND)} ", palette.quiet,
             "middle left",
-        )]))  # fmt: skip
+        ))  # fmt: skip
+    traces.append(base.words(words))
+    traces.append(base.words(_below(places, costs, latency, rate, palette), ("x", "y2")))
     layout = base.layout(
         palette,
         height=HEIGHT,

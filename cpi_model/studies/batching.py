@@ -242,15 +242,13 @@ def _free_from(limits: Array, costs: Array) -> float:
 
 @dataclass(frozen=True)
 class Mode:
-    """One way of batching, at the scenario's concurrency and at its own best."""
+    """One way of batching, everything else as in the scenario."""
 
     name: str
     changes: Mapping[str, Any]
     chosen: bool
     """Whether the scenario runs in it."""
     result: Answer
-    within: Place | None
-    """At the largest concurrency that keeps the limits for 95 % of the requests."""
 
 
 def modes(result: Answer, catalog: Catalog) -> list[Mode]:
@@ -275,15 +273,19 @@ def modes(result: Answer, catalog: Catalog) -> list[Mode]:
     found = []
     for name, changes in ways.items():
         changed = scenario.model_copy(update=changes)
-        other = answer(changed, catalog)
-        within = None
-        if other.service is not None and other.feasible:
-            counts = _grid(scenario.concurrency)
-            estimate = service.estimate(_with(other.service, concurrency=counts))
-            within = _largest(other.service, counts, estimate, ENOUGH[0])
         same = _way(changed, tokens) == _way(scenario, tokens)
-        found.append(Mode(name, changes, same, other, within))
+        found.append(Mode(name, changes, same, answer(changed, catalog)))
     return found
+
+
+def most_within(result: Answer) -> Place | None:
+    """The largest concurrency at which 95 % of the requests meet all limits, if any does."""
+    whole = result.service
+    if whole is None or not result.feasible:
+        return None
+    counts = _grid(1)
+    found = service.estimate(_with(whole, concurrency=counts))
+    return _largest(whole, counts, found, ENOUGH[0])
 
 
 def _way(scenario: Scenario, tokens: bool) -> tuple[str, int | None]:
@@ -462,7 +464,7 @@ def summary(result: Answer, catalog: Catalog) -> dict[str, Any]:
         "modes": [
             {
                 "mode": mode.name, "chosen": mode.chosen, "changes": dict(mode.changes),
-                "within_limits": _place(mode.within),
+                "within_limits": _place(most_within(mode.result)),
             }
             | (_figures(mode.result.estimate) if mode.result.feasible and mode.result.estimate
                else {"reasons": list(mode.result.reasons)})

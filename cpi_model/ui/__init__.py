@@ -4,7 +4,6 @@ Pages call the functions named here and compute nothing.
 """
 
 from cpi_model.ui.batching import (
-    device_memory,
     limit_costs,
     modes,
     places,
@@ -34,7 +33,7 @@ from cpi_model.ui.whatif import (
 
 __all__ = [
     "PAGES", "PRESETS", "against_concurrency", "all_costs", "answer", "catalog_tables",
-    "device_memory", "errors_of_this_kind", "frame", "headline", "levers", "limit_costs",
+    "errors_of_this_kind", "frame", "headline", "levers", "limit_costs",
     "measured_runs", "modes", "never_measured", "notes", "own_measurements", "parts", "places",
     "precision_table", "quality", "refine", "savings", "student", "subject", "throughput_latency",
     "under_load", "why",

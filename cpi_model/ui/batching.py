@@ -26,8 +26,6 @@ from cpi_model.units import MILLION
 
 KEPT = 256
 """Scenarios whose results are kept."""
-AT_ONCE_S = 0.03
-"""As long is waited for a simulation that may be known already."""
 LOOK_AGAIN_S = 0.05
 """Between two looks at a simulation that runs, at which a moved slider ends the wait."""
 
@@ -50,11 +48,29 @@ def _modes(scenario: Scenario, today: date) -> list[Mode]:
         return batching.modes(answered(scenario, today), catalog())
 
 
+@lru_cache(maxsize=KEPT)
+def _most_within(scenario: Scenario, today: date) -> Place | None:
+    with draw.turns():
+        return batching.most_within(answered(scenario, today))
+
+
+def _any_concurrency(scenario: Scenario) -> Scenario:
+    """What all concurrencies of a scenario have in common, so that it is worked out once."""
+    return scenario.model_copy(update={"concurrency": FIELDS["concurrency"].default})
+
+
 def throughput_latency(result: Answer) -> None:
-    """The curve with what is chosen, its knee, and the most that keeps the limits."""
-    curve = _curve(result.scenario, date.today())
-    if curve is None or curve.knee is None:
+    """The curve with what is chosen, its knee, and the most that keeps the limits; the memory."""
+    curve, estimate, inputs = (
+        _curve(result.scenario, date.today()), result.estimate, result.inputs
+    )  # fmt: skip
+    if estimate is None or inputs is None:
         return
+    figures = [charts.memory(estimate, float(inputs.memory_capacity), draw.palette())]
+    words = charts.describe_memory(estimate)
+    if curve is not None and curve.knee is not None:
+        figures.insert(0, charts.throughput_latency(curve, draw.palette()))
+        words = f"{charts.describe_curve(curve)} {words}"
     st.markdown(
         "##### Throughput and cost against latency",
         help="Each point of the curve is a number of requests that run together on one replica. "
@@ -62,10 +78,13 @@ def throughput_latency(result: Answer) -> None:
         "request takes longer. Shaded: the likely range of throughput, P10 to P90 of measured "
         "runs.",
     )
-    draw.chart(
-        charts.throughput_latency(curve, draw.palette()), "throughput_latency",
-        charts.describe_curve(curve),
-    )  # fmt: skip
+    draw.chart(charts.stack(figures), "throughput_latency", words)
+    used = sum(
+        float(part)
+        for part in (estimate.weight_memory, estimate.cache_memory, estimate.workspace_memory)
+    )
+    free = max(float(estimate.usable_memory) - used, 0.0)
+    st.caption(f"{memory_text(estimate)} · free {size(free)}")
 
 
 def places(result: Answer) -> None:
@@ -118,24 +137,6 @@ def _place(name: str, place: Place | None, result: Answer, about: str, none: str
         )
 
 
-def device_memory(result: Answer) -> None:
-    """What fills one device."""
-    estimate, inputs = result.estimate, result.inputs
-    if estimate is None or inputs is None:
-        return
-    st.markdown("##### Memory of a device")
-    draw.chart(
-        charts.memory(estimate, float(inputs.memory_capacity), draw.palette()), "batch_memory",
-        charts.describe_memory(estimate),
-    )  # fmt: skip
-    used = sum(
-        float(part)
-        for part in (estimate.weight_memory, estimate.cache_memory, estimate.workspace_memory)
-    )
-    free = max(float(estimate.usable_memory) - used, 0.0)
-    st.caption(f"{memory_text(estimate)} · free {size(free)}")
-
-
 # Percentiles --------------------------------------------------------------------------------------
 
 
@@ -149,7 +150,6 @@ def _workers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="simulation")
 
 
-@lru_cache(maxsize=KEPT)
 def _simulated(scenario: Scenario, today: date) -> Simulated:
     """Both loads request by request, and what other waits for a batch would bring."""
     result = answered(scenario, today)
@@ -159,7 +159,49 @@ def _simulated(scenario: Scenario, today: date) -> Simulated:
     return found, batching.delays(result, rates["peak"]) if waits else None
 
 
-Running = tuple[Scenario, Future[Simulated]]
+class Simulation:
+    """A simulation that is begun when it is asked for, and kept."""
+
+    def __init__(self, scenario: Scenario, today: date) -> None:
+        self.scenario, self.today = scenario, today
+        self.future: Future[Simulated] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether its figures are known."""
+        return self.future is not None and self.future.done()
+
+    @property
+    def found(self) -> Simulated:
+        """Its figures."""
+        assert self.future is not None
+        return self.future.result()
+
+    def look(self) -> bool:
+        """Begin it if nobody has, and wait a moment; whether it is done."""
+        if self.future is None:
+            self.future = _workers().submit(_simulated, self.scenario, self.today)
+        wait([self.future], timeout=LOOK_AGAIN_S)
+        return self.done
+
+    def leave(self) -> None:
+        """Do not begin it if it has not begun: nobody looks at it any more."""
+        if self.future is not None and self.future.cancel():
+            self.future = None
+
+
+@lru_cache(maxsize=KEPT)
+def _simulation(scenario: Scenario, today: date) -> Simulation:
+    return Simulation(scenario, today)
+
+
+@dataclass(frozen=True)
+class Refined:
+    """A simulation whose result is awaited, and where it goes."""
+
+    simulation: Simulation
+    place: DeltaGenerator
+    result: Answer
 
 
 def under_load(result: Answer) -> Refined | None:
@@ -169,17 +211,11 @@ def under_load(result: Answer) -> Refined | None:
     """
     if not result.feasible:
         return None
-    session = st.session_state
-    known: Running | None = session.get("simulation")
-    if known is None or known[0] != result.scenario:
-        if known is not None:
-            known[1].cancel()
-        future = _workers().submit(_simulated, result.scenario, date.today())
-        session["simulation"] = (result.scenario, future)
-        wait([future], timeout=AT_ONCE_S)
-        first = known is None
-    else:
-        future, first = known[1], False
+    simulation = _simulation(result.scenario, date.today())
+    before: Simulation | None = st.session_state.get("simulation")
+    if before is not None and before is not simulation:
+        before.leave()
+    st.session_state["simulation"] = simulation
     st.markdown(
         "##### What requests see under load",
         help="A replica with this concurrency as its most, under requests that arrive at random "
@@ -188,9 +224,9 @@ def under_load(result: Answer) -> Refined | None:
         "length.",
     )
     place = st.container()
-    if future.done():
+    if simulation.done:
         with place:
-            _by_simulation(future, result)
+            _by_simulation(simulation, result)
         return None
     at_once = {
         name: by_formula
@@ -198,35 +234,26 @@ def under_load(result: Answer) -> Refined | None:
         if (by_formula := batching.in_closed_form(result, rate)) is not None
     }
     # Without a formula what was simulated before stays in sight until the new is there.
-    slot = place.empty() if at_once or first else None
+    slot = place.empty() if at_once or before is None else None
     if slot is not None:
         with slot.container():
             _waiting(at_once, result)
-    return Refined(future, slot or place, result)
-
-
-@dataclass(frozen=True)
-class Refined:
-    """A simulation that runs, and where its result goes."""
-
-    future: Future[Simulated]
-    place: DeltaGenerator
-    result: Answer
+    return Refined(simulation, slot or place, result)
 
 
 def refine(awaited: Refined | None) -> None:
     """Put what was simulated in its place as soon as it is there.
 
-    It is looked for over and over so that a moved slider can end the wait at any time.
+    Begun when all else is drawn, and looked for over and over, so that a moved slider can end the
+    wait at any time.
     """
     if awaited is None:
         return
     turn = st.empty()
-    while not awaited.future.done():
-        wait([awaited.future], timeout=LOOK_AGAIN_S)
+    while not awaited.simulation.look():
         turn.empty()
     with awaited.place.container():
-        _by_simulation(awaited.future, awaited.result)
+        _by_simulation(awaited.simulation, awaited.result)
 
 
 def _waiting(at_once: dict[str, UnderLoad], result: Answer) -> None:
@@ -240,8 +267,8 @@ def _waiting(at_once: dict[str, UnderLoad], result: Answer) -> None:
     _percentiles(at_once, result)
 
 
-def _by_simulation(future: Future[Simulated], result: Answer) -> None:
-    found, waits = future.result()
+def _by_simulation(simulation: Simulation, result: Answer) -> None:
+    found, waits = simulation.found
     st.caption(
         f":material/casino: Simulation: {_counted(found)} requests drawn at random and worked off "
         "one by one."
@@ -313,7 +340,7 @@ def _delays(found: Delays, result: Answer) -> None:
 
 def limit_costs(result: Answer) -> None:
     """What tighter limits cost, in a picture and a sentence for each."""
-    found = _limit_costs(result.scenario, date.today())
+    found = _limit_costs(_any_concurrency(result.scenario), date.today())
     if not found:
         return
     scenario = result.scenario
@@ -365,6 +392,8 @@ def modes(result: Answer) -> None:
     scenario = result.scenario
     tokens = any(math.isfinite(float(m.result.estimate.tpot)) for m in found if m.result.estimate)
 
+    most = [_most_within(_any_concurrency(mode.result.scenario), date.today()) for mode in found]
+
     def text(mode: Mode, figure: str, write: Callable[[float], str], scale: float = 1.0) -> str:
         estimate = mode.result.estimate
         if estimate is None or not mode.result.feasible:
@@ -377,10 +406,10 @@ def modes(result: Answer) -> None:
     columns: dict[str, list[str]] = {
         "Way": [mode.name + (" (chosen)" if mode.chosen else "") for mode in found],
         "Cost per million": [text(m, "cost_per_inference", amount, MILLION) for m in found],
-        "Most within limits": [_most(mode) for mode in found],
+        "Most within limits": [f"{place.concurrency:,}" if place else "none" for place in most],
         "Cost there": [
-            amount(float(m.within.estimate.cost_per_inference) * MILLION) if m.within else "–"
-            for m in found
+            amount(float(place.estimate.cost_per_inference) * MILLION) if place else "–"
+            for place in most
         ],
         "Requests/s": [text(m, "throughput", digits) for m in found],
     }
@@ -406,7 +435,3 @@ def modes(result: Answer) -> None:
             "chunk of it, is read. Prefill: replicas that only read prompts, on top of the others "
             "and part of the cost."
         )
-
-
-def _most(mode: Mode) -> str:
-    return f"{mode.within.concurrency:,}" if mode.within else "none"
