@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -212,3 +213,28 @@ def test_ways_can_be_mixed_in_one_table() -> None:
         alone = evaluate(each)
         for name in ("throughput", "ttft", "latency_p95", "cost_per_inference", "good_share"):
             assert getattr(table, name)[index] == pytest.approx(getattr(alone, name)), name
+
+
+def test_batches_have_the_room_that_their_longest_answer_leaves() -> None:
+    inputs = resolve(Scenario(batching="dynamic"), FACTS)
+    counts = np.unique(np.geomspace(1, 4096, 60).round())
+    found = performance(replace(inputs, concurrency=counts))
+    # What fits does not depend on what is asked for, and more of it is hardly ever slower: the
+    # longest of many answers is a little longer.
+    assert len(set(found.max_concurrency)) == 1
+    assert np.all(np.diff(found.throughput) >= -0.01 * found.throughput[1:])
+    used = found.cache_memory + found.weight_memory + found.workspace_memory
+    assert np.all(used <= found.usable_memory)
+    # Answers of equal length leave more room, and those that join at every step still more.
+    equal = performance(replace(inputs, output_cv=0.0))
+    steps = performance(resolve(Scenario(), FACTS))
+    assert found.max_concurrency[0] < equal.max_concurrency <= steps.max_concurrency
+
+
+def test_no_answer_is_longer_than_the_context() -> None:
+    """A wide spread of lengths does not make a batch impossible."""
+    near_the_end = Scenario(
+        batching="static", input_tokens=126_000, output_tokens=2000, output_cv=5.0, concurrency=2,
+        tensor_parallel=2,
+    )  # fmt: skip
+    assert found(near_the_end).feasible
