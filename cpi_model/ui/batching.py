@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from cpi_model.units import MILLION
 
 KEPT = 256
 """Scenarios whose results are kept."""
+SETTLED_S = 0.2
+"""Time that the browser has to draw before a simulation takes one of the processors."""
 LOOK_AGAIN_S = 0.05
 """Between two looks at a simulation that runs, at which a moved slider ends the wait."""
 
@@ -250,6 +253,10 @@ def refine(awaited: Refined | None) -> None:
     if awaited is None:
         return
     turn = st.empty()
+    settled = time.monotonic() + SETTLED_S
+    while time.monotonic() < settled:
+        time.sleep(LOOK_AGAIN_S)
+        turn.empty()
     while not awaited.simulation.look():
         turn.empty()
     with awaited.place.container():
