@@ -36,8 +36,10 @@ GOALS = {
     "slider_to_paint_ratio": "under 2.5",
     "compression_slider_to_paint_ms": "under 200",
     "compression_slider_to_paint_p95_ms": "under 350",
+    "batching_slider_to_paint_ms": "under 200",
+    "batching_slider_to_paint_p95_ms": "under 350",
 }
-OTHER_PAGES = {"compression": "Compression?v=1&q=fp8&dm=head"}
+OTHER_PAGES = {"compression": "Compression?v=1&q=fp8&dm=head", "batching": "Batching?v=1"}
 """Pages beside the first whose sliders are timed, and the links that open them."""
 PROCESSES = 5
 """Times that a figure which needs a fresh process is measured; the median counts."""

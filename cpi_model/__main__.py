@@ -587,6 +587,104 @@ def _sweep_rows(found: Sweep) -> list[dict[str, Any]]:
     ]
 
 
+# batch -------------------------------------------------------------------------------------------
+
+
+@app.command()
+def batch(
+    link: Link = None, file: File = None, assignments: Assignments = None, as_json: AsJson = False
+) -> None:
+    """Where on the throughput-latency curve to run: the knee, the limits, percentiles, modes."""
+    from cpi_model.studies import batching
+    from cpi_model.studies.answer import answer
+
+    scenario = _scenario(link, file, assignments)
+    result = answer(scenario, _facts())
+    document = batching.summary(result, _facts())
+    if as_json:
+        _print_json(document)
+    elif result.feasible:
+        _print_batching(scenario, document)
+    else:
+        _print_refusal(result)
+
+
+def _print_batching(scenario: Scenario, document: Mapping[str, Any]) -> None:
+    from cpi_model.units import MILLION, PERCENT
+
+    rate = scenario.currency_per_usd
+
+    def million(value: float | None) -> float | None:
+        return None if value is None else value * MILLION * rate
+
+    tokens = document["chosen"]["tpot_ms"] is not None
+    of_tokens = {"ttft_ms": "first token\nms", "tpot_ms": "per token\nms"} if tokens else {}
+    figures = {"throughput_per_s": "replica\n1/s"} | of_tokens | {
+        "latency_p95_ms": "latency p95\nms",
+        "cost": f"{scenario.currency}\nper million", "good": "in limits\n%",
+    }  # fmt: skip
+
+    def shown(row: Mapping[str, Any]) -> dict[str, Any]:
+        good = row.get("good_share")
+        return dict(row) | {
+            "cost": million(row.get("cost_per_inference_usd")),
+            "good": None if good is None else good / PERCENT,
+        }
+
+    within = document["within_limits"]
+    places = {"chosen": document["chosen"], "knee": document["knee"]} | {
+        f"most with {share} in limits": place for share, place in within.items()
+    }
+    rows = [{"place": name} | shown(place or {}) for name, place in places.items()]
+    _print_table({"place": "Requests together", "concurrency": ""} | figures, rows)
+    if within["p95"] is not None:
+        what = {"memory": "memory", "range": "the range of the field"}.get(
+            document["held_by"], f"the limit on {document['held_by']}"
+        )
+        _print_lines([f"What ends the range within the limits: {what}."])
+    for each in document["limits"]:
+        extra = million(each["tighter_costs_usd"])
+        _print_lines([
+            f"{each['limit']} within {_digits(each['limit_ms'])} ms: "
+            f"{_digits(each['tighter_ms'])} ms tighter "
+            + ("cannot be kept." if extra is None
+               else f"costs {_digits(extra)} {scenario.currency} per million more.")
+        ])  # fmt: skip
+    times = {"wait_ms": "wait for a place", "latency_ms": "latency"}
+    if tokens:
+        times |= {"ttft_ms": "first token", "tpot_ms": "per token"}
+    rows = [
+        {
+            "load": f"{name}, {_digits(found[method]['requests_per_s'])}/s",
+            "method": method.replace("_", " "), "time": words,
+        } | found[method][time]
+        for name, found in document["under_load"].items()
+        for method in ("simulation", "closed_form")
+        if found[method] is not None
+        for time, words in times.items()
+    ]  # fmt: skip
+    print()
+    _print_table(
+        {
+            "load": "Load of a replica", "method": "by", "time": "ms", "mean": "mean",
+            "p50": "p50", "p95": "p95", "p99": "p99",
+        },
+        rows,
+    )  # fmt: skip
+    rows = [
+        shown(each) | {
+            "mode": each["mode"] + (" (chosen)" if each["chosen"] else ""),
+            "most": each["within_limits"] and each["within_limits"]["concurrency"],
+        }
+        for each in document["modes"]
+    ]  # fmt: skip
+    pause = {"longest_gap_ms": "longest pause\nms"} if tokens else {}
+    _print_table(
+        {"mode": "Way of batching"} | figures | pause | {"most": "most in\nlimits"}, rows,
+        spare=("good", "ttft_ms", "longest_gap_ms"),
+    )  # fmt: skip
+
+
 # validate ----------------------------------------------------------------------------------------
 
 

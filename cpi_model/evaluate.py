@@ -202,18 +202,21 @@ def _performance(inputs: Inputs) -> Performance:
     shape = np.broadcast_shapes(*(np.shape(value) for value in values.values()))
     where = np.broadcast_to(is_llm != 0, shape)
     parts = []
+    # Places instead of a mask: numbers are taken and put back more quickly by them.
     for mask, function in ((where, _language_model), (~where, _sample_model)):
+        places = np.flatnonzero(mask)
         chosen = {
-            name: np.broadcast_to(value, shape)[mask] if isinstance(value, np.ndarray) else value
+            name: np.broadcast_to(value, shape).take(places)
+            if isinstance(value, np.ndarray) else value
             for name, value in values.items()
-        }
-        parts.append((mask, function(Inputs(**chosen))))
+        }  # fmt: skip
+        parts.append((places, function(Inputs(**chosen))))
     merged = {}
     for field in fields(Performance):
-        column = np.empty(shape)
-        for mask, part in parts:
-            column[mask] = getattr(part, field.name)
-        merged[field.name] = column
+        column = np.empty(int(np.prod(shape)))
+        for places, part in parts:
+            column[places] = getattr(part, field.name)
+        merged[field.name] = column.reshape(shape)
     return Performance(**merged)
 
 
@@ -224,9 +227,6 @@ def _language_model(x: Inputs) -> Performance:
     new_tokens = x.input_tokens * (1.0 - x.cached_input_share)
     cached_tokens = x.input_tokens - new_tokens
     decoded = np.maximum(x.output_tokens - 1.0, 0.0)
-    # A whole batch keeps all of its places until the longest answer is done.
-    in_batches = bool(np.any(x.whole_batches))
-    written = _longest(x) if in_batches else x.output_tokens
 
     # Memory of one device: weights, workspace, and the cache of as many requests as fit.
     weight_memory = (x.dense_bytes + x.embedding_bytes + x.draft_bytes) / (
@@ -236,17 +236,25 @@ def _language_model(x: Inputs) -> Performance:
     free = usable - weight_memory - x.workspace_bytes
     cache_ways = stages * np.minimum(x.tensor_parallel, x.kv_heads)
     element = x.kv_bytes_per_element / cache_ways
-    longest = x.input_tokens + written
-    reserve = np.maximum(x.output_reserve, x.whole_batches) if in_batches else x.output_reserve
-    reserved = x.input_tokens + reserve * written
     state = x.state_elements * ACTIVATION_BYTES / (stages * x.tensor_parallel)
     drafted = x.draft_kv_elements * ACTIVATION_BYTES / cache_ways
-    held_cache = _cache_bytes(x, reserved, element) + state + reserved * drafted
+
+    def cache_of(tokens: Numeric) -> Numeric:
+        return _cache_bytes(x, tokens, element) + state + tokens * drafted
+
+    longest = x.input_tokens + x.output_tokens
+    held_cache = cache_of(x.input_tokens + x.output_reserve * x.output_tokens)
     max_concurrency = np.where(
-        free >= _cache_bytes(x, longest, element) + state + longest * drafted,
-        batching.sequences_that_fit(free, held_cache, copies),
-        0.0,
+        free >= cache_of(longest), batching.sequences_that_fit(free, held_cache, copies), 0.0
     )
+    written, in_batches = x.output_tokens, bool(np.any(x.whole_batches))
+    if in_batches:
+        # A whole batch keeps all of its places until the longest answer is done.
+        room = _batch_room(x, free, max_concurrency, cache_of)
+        max_concurrency = np.where(np.equal(x.whole_batches, 1.0), room, max_concurrency)
+        written = _longest(x, np.minimum(x.concurrency, max_concurrency))
+        reserve = np.maximum(x.output_reserve, x.whole_batches)
+        held_cache = cache_of(x.input_tokens + reserve * written)
     running = np.maximum(np.minimum(x.concurrency, max_concurrency), 1.0)
 
     step = _decode_step(x, running, shards, written)
@@ -262,9 +270,13 @@ def _language_model(x: Inputs) -> Performance:
     outputs = np.maximum(x.output_tokens, 1.0)
     together = np.maximum(beside / outputs, 1.0)
     length = np.maximum(new_tokens, 1.0) * together
-    passes = batching.prompt_passes(length, x.prefill_chunk) if _in_chunks(x) else 1.0
     every_copy = np.maximum(new_tokens * copies, 1.0) * together
-    prompt = _pass(x, length / passes, every_copy / passes, shards)
+    passes: Numeric = 1.0
+    each, each_on_every_copy = length, every_copy
+    if _in_chunks(x):
+        passes = batching.prompt_passes(length, x.prefill_chunk)
+        each, each_on_every_copy = length / passes, every_copy / passes
+    prompt = _pass(x, each, each_on_every_copy, shards)
     overhead = x.layers * x.layer_overhead + x.step_overhead
     attention = (
         transformer.causal_pairs(new_tokens, cached_tokens) * x.prefill_flops_per_pair
@@ -297,7 +309,7 @@ def _language_model(x: Inputs) -> Performance:
         whole, occupied + x.host_time, decode_step, beside - together + 1.0,
         x.ttft_prefill, x.ttft_burst + x.ttft_queue * share,
         # Each chunk of an own prompt shares its step with what the others write.
-        x.ttft_step + (passes - 1.0) * np.greater(beside, 1.0),
+        x.ttft_step + (passes - 1.0) * np.greater(beside, 1.0) if _in_chunks(x) else x.ttft_step,
     ) + x.ttft_start  # fmt: skip
     # Whatever was fitted or corrected, no answer begins before its prompt can have been read.
     ttft = np.maximum(ttft, passes * prompt.least_compute + attention)
@@ -379,11 +391,42 @@ def fixed_prompt_time(x: Inputs) -> Numeric:
     return x.prompt_factor * (x.layers * x.layer_overhead + x.step_overhead)
 
 
-def _longest(x: Inputs) -> Numeric:
-    """Tokens until the last answer of a batch is done; of one answer where there are none."""
-    outputs = batching.longest_of(x.output_tokens, x.output_cv, x.concurrency)
-    tokens: Numeric = np.where(np.equal(x.whole_batches, 1.0), outputs, x.output_tokens)
+def _longest(x: Inputs, count: Numeric) -> Numeric:
+    """Tokens until the last answer of a batch is done; of one answer where there are none.
+
+    No answer is longer than the model's context.
+    """
+    outputs = batching.longest_of(x.output_tokens, x.output_cv, np.clip(count, 1.0, MOST_LENGTHS))
+    most = np.maximum(x.max_context - x.input_tokens, x.output_tokens)
+    tokens: Numeric = np.where(
+        np.equal(x.whole_batches, 1.0), np.minimum(outputs, most), x.output_tokens
+    )
     return tokens
+
+
+MOST_LENGTHS = 1e6
+"""Answers of which the longest is looked for, where memory has room for any number."""
+
+
+def _batch_room(
+    x: Inputs, free: Numeric, most: Numeric, cache_of: Callable[[Numeric], Numeric]
+) -> Numeric:
+    """Requests of the largest batch that fits at the length of its longest answer.
+
+    More requests have a longer longest answer, so what fits beside many is less than what fits
+    beside few: the answer lies between, and in the middle it is nearly met.
+    """
+
+    def beside(count: Numeric) -> Numeric:
+        held = cache_of(x.input_tokens + _longest(x, count))
+        return batching.sequences_that_fit(free, held, x.data_parallel)
+
+    fewest = np.minimum(beside(most), most)
+    middle = np.sqrt(fewest * np.minimum(beside(fewest), most))
+    # Rounded down to what fits for certain; one request has no other that is longer.
+    room = np.floor(np.minimum(middle, beside(middle)))
+    fits: Numeric = np.where(np.isfinite(most), np.maximum(room, np.minimum(most, 1.0)), most)
+    return fits
 
 
 def _in_chunks(x: Inputs) -> bool:
@@ -409,7 +452,7 @@ class _Pools:
     tpot: Numeric  # s
 
 
-PREFILL_BUSY = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+PREFILL_BUSY = (0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
 """Shares of their time in which prefill replicas would read prompts, were there no queue: those
 among which the cheapest number is looked for."""
 
@@ -441,7 +484,7 @@ def _pools(
         found = served(replicas)
         cheaper = found / (1.0 + replicas) > best / (1.0 + chosen)
         best, chosen = np.where(cheaper, found, best), np.where(cheaper, replicas, chosen)
-    given = ~np.isnan(x.prefill_replicas)
+    given = np.greater(x.prefill_replicas, 0.0)
     replicas = np.where(given, x.prefill_replicas, chosen)
     throughput = served(replicas)
     return _Pools(

@@ -220,7 +220,7 @@ class Inputs:
     whole_batches: Numeric  # 1 where requests join only between batches of a language model
     full_batches: Numeric  # 1 where a batch does not start before it is full
     disaggregated: Numeric  # 1 where prompts are read on replicas of their own
-    prefill_replicas: Numeric  # 1, of those for each other one; NaN for the cheapest share
+    prefill_replicas: Numeric  # 1, of those for each other one; 0 for the cheapest share
     prefill_chunk: Numeric  # 1, prompt tokens of one pass; infinite as the engine does it
 
     # fitted coefficients (data/coefficients)
@@ -1193,7 +1193,7 @@ def _mode(scenario: Scenario, model: Model) -> dict[str, float]:
         "whole_batches": float(in_batches),
         "full_batches": float(way == "static"),
         "disaggregated": float(tokens and way == "disaggregated"),
-        "prefill_replicas": math.nan if share is None else share,
+        "prefill_replicas": share or 0.0,
         "prefill_chunk": math.inf if chunk is None or in_batches else float(chunk),
     }
 

@@ -206,7 +206,8 @@ def test_a_phone_shows_everything_without_sideways_scrolling(
         color_scheme="dark" if theme == "dark" else "light",
     ) as context:
         page = context.new_page()
-        for path, mark in (("", CHART), ("Catalog", "[data-testid=stDataFrame]")):
+        pages = (("", CHART), ("Batching", CHART), ("Catalog", "[data-testid=stDataFrame]"))
+        for path, mark in pages:
             live.open_app(page, f"{app_url}/{path}")
             page.locator(mark).first.wait_for(state="attached", timeout=30_000)
             page.wait_for_timeout(500)
@@ -244,3 +245,19 @@ def test_a_lever_that_is_pulled_is_in_the_address_and_back_takes_it_back(
     wait_for(page, Scenario(scheme="fp8", draft_model="head"))
     page.go_back()
     wait_for(page, Scenario(scheme="fp8"))
+
+
+def test_sliders_stay_quick_while_the_batching_page_simulates(page: Page, app_url: str) -> None:
+    live.open_app(page, f"{app_url}/Batching?v=1")
+    slider(page)
+    for _ in range(8):
+        page.keyboard.press("ArrowRight", delay=5)
+    wait_for(page, Scenario(concurrency=64))
+    page.get_by_text("requests drawn at random").wait_for(timeout=20_000)
+    page.get_by_text("Chosen: 64").wait_for(timeout=20_000)
+    # The knee does not depend on what is chosen, so its button leads there from anywhere.
+    use = page.get_by_role("button", name=re.compile("^Use ")).first
+    count = int(use.inner_text().removeprefix("Use ").replace(",", ""))
+    use.click()
+    wait_for(page, Scenario(concurrency=count))
+    page.get_by_text(f"Chosen: {count}").wait_for(timeout=20_000)

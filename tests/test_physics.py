@@ -470,3 +470,73 @@ def test_parts_make_the_whole_and_all_is_finite(case: Case) -> None:
         assert math.isclose(spent, found.cost_per_inference, rel_tol=1e-9)
     memory = found.weight_memory + found.cache_memory + found.workspace_memory
     assert memory <= found.usable_memory * CLOSE
+
+
+# Ways of batching ---------------------------------------------------------------------------------
+
+WAYS: dict[str, dict[str, float]] = {
+    "chunks": {"prefill_chunk": 256.0},
+    "apart": {"disaggregated": 1.0},
+    "few that read": {"disaggregated": 1.0, "prefill_replicas": 0.1},
+    "apart in chunks": {"disaggregated": 1.0, "prefill_chunk": 512.0},
+    "dynamic": {"whole_batches": 1.0},
+    "static": {"whole_batches": 1.0, "full_batches": 1.0},
+}
+"""Changes of the inputs."""
+
+
+@some
+@given(language, st.sampled_from(sorted(WAYS)))
+def test_no_way_of_batching_breaks_the_datasheet(case: Case, way: str) -> None:
+    shape, scenario = case.choice.model.transformer, case.scenario
+    assert shape is not None
+    found = at(case, **WAYS[way])
+    assume(found.obstacles == 0)
+    used = parameters(case.choice.model).active - shape.vocabulary * shape.hidden
+    read = scenario.input_tokens * (1 - scenario.cached_input_share)
+    work = 2 * used * (read + scenario.output_tokens - 1)
+    # Replicas that only read prompts bring their own peak.
+    assert found.throughput * work <= case.peak * (1 + found.prefill_replicas) * CLOSE
+    assert found.tpot * CLOSE >= found.decode_step_time
+    assert found.longest_gap * CLOSE >= found.decode_step_time
+    assert found.ttft * CLOSE >= 2 * used * read / case.peak
+    assert found.cache_memory + found.weight_memory + found.workspace_memory <= (
+        found.usable_memory * CLOSE
+    )
+    # Little's law: what is in flight is what was asked for.
+    inside = found.throughput * found.latency_mean
+    assert math.isclose(inside, max(case.inputs.concurrency, 1.0), rel_tol=1e-6)
+
+
+@some
+@given(language, st.sampled_from(sorted(WAYS)))
+def test_every_way_of_batching_is_paid_in_parts(case: Case, way: str) -> None:
+    changed = replace(case.inputs, **WAYS[way])
+    found = evaluate(changed)
+    assume(found.feasible)
+    parts = (
+        found.compute_cost + found.memory_cost + found.storage_cost + found.network_cost
+        + found.orchestration_cost
+    )  # fmt: skip
+    assert math.isclose(parts, found.cost_per_inference, rel_tol=1e-9)
+    # Whole replicas of both pools.
+    devices = (found.peak_replicas + found.prefill_replicas) * case.inputs.devices_per_replica
+    assert found.instances * case.inputs.devices_per_instance * CLOSE >= devices
+    spent = found.input_token_cost * case.scenario.input_tokens * (
+        1 - case.scenario.cached_input_share
+    ) + found.output_token_cost * case.scenario.output_tokens  # fmt: skip
+    if case.scenario.cached_input_share:
+        spent += found.cached_token_cost * (
+            case.scenario.input_tokens * case.scenario.cached_input_share
+        )
+    assert math.isclose(spent, found.cost_per_inference, rel_tol=1e-9)
+    assert found.input_token_cost >= 0 and found.output_token_cost >= 0
+
+
+@some
+@given(language, st.integers(16, 4096))
+def test_chunks_never_make_the_work_less(case: Case, tokens: int) -> None:
+    chunked = at(case, prefill_chunk=float(tokens))
+    assert chunked.prefill_time * CLOSE >= case.speed.prefill_time
+    assert chunked.throughput <= case.speed.throughput * CLOSE
+    assert chunked.longest_gap <= case.speed.longest_gap * CLOSE

@@ -1,6 +1,14 @@
 """Tables to Plotly figures. Nothing is computed here but where things stand on the screen."""
 
 from cpi_model.charts.base import DARK, LIGHT, Figure, Palette, stack
+from cpi_model.charts.batching import (
+    delays,
+    describe_curve,
+    describe_delays,
+    describe_limit_costs,
+    limit_costs,
+    throughput_latency,
+)
 from cpi_model.charts.compression import (
     break_even,
     bridge,
@@ -29,29 +37,10 @@ from cpi_model.charts.whatif import (
 )
 
 __all__ = [
-    "DARK",
-    "LIGHT",
-    "MOST_BARS",
-    "Figure",
-    "Palette",
-    "against_concurrency",
-    "break_even",
-    "bridge",
-    "cost_breakdown",
-    "describe_break_even",
-    "describe_breakdown",
-    "describe_bridge",
-    "describe_curves",
-    "describe_errors",
-    "describe_memory",
-    "describe_qualities",
-    "describe_scatter",
-    "describe_speedups",
-    "errors_by_group",
-    "measured_text",
-    "memory",
-    "predicted_against_measured",
-    "quality_against_cost",
-    "speedups",
-    "stack",
+    "DARK", "LIGHT", "MOST_BARS", "Figure", "Palette", "against_concurrency", "break_even",
+    "bridge", "cost_breakdown", "delays", "describe_break_even", "describe_breakdown",
+    "describe_bridge", "describe_curve", "describe_curves", "describe_delays", "describe_errors",
+    "describe_limit_costs", "describe_memory", "describe_qualities", "describe_scatter",
+    "describe_speedups", "errors_by_group", "limit_costs", "measured_text", "memory",
+    "predicted_against_measured", "quality_against_cost", "speedups", "stack", "throughput_latency",
 ]  # fmt: skip

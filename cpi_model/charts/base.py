@@ -95,14 +95,27 @@ def axis(palette: Palette, **more: Any) -> dict[str, Any]:
     }
 
 
-def ticks(low: float, high: float) -> list[float]:
-    """Round numbers on a logarithmic axis: powers of ten, with 2 and 5 while they are few."""
-    for steps in ((1, 2, 5), (1, 3), (1,)):
-        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        ticks = [s * 10.0**p for p in powers for s in steps if low <= s * 10.0**p <= high]
-        if len(ticks) <= 6:
-            return ticks
-    return ticks[:: math.ceil(len(ticks) / 6)]
+COARSE = ((1, 2, 5), (1, 3), (1,))
+FINE = (
+    (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9), (1, 1.5, 2, 3, 5, 7), *COARSE,
+)  # fmt: skip
+"""Round numbers of a power of ten, the most first."""
+MOST_TICKS = 6
+
+
+def ticks(low: float, high: float, rounds: Sequence[Sequence[float]] = FINE) -> list[float]:
+    """Round numbers on a logarithmic axis: as many in each power of ten as there is room for."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits_of in rounds:
+        found = [d * 10.0**p for p in powers for d in digits_of if low <= d * 10.0**p <= high]
+        if len(found) <= MOST_TICKS:
+            break
+    if len(found) < 2:
+        # So narrow that it is nearly linear.
+        step = steps(high - low, 4)[1]
+        first, last = math.ceil(low / step), math.floor(high / step + 1e-9)
+        return [step * count for count in range(first, last + 1)]
+    return found[:: math.ceil(len(found) / MOST_TICKS)]
 
 
 def steps(high: float, most: int = 5) -> list[float]:
@@ -113,8 +126,12 @@ def steps(high: float, most: int = 5) -> list[float]:
     return [step * count for count in range(int(high / step + 1e-9) + 1)]
 
 
-def log_axis(palette: Palette, low: float, high: float, **more: Any) -> dict[str, Any]:
-    marks = ticks(low, high)
+def log_axis(
+    palette: Palette, low: float, high: float, rounds: Sequence[Sequence[float]] = FINE,
+    **more: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """An axis by powers of ten; `rounds` are coarse where labels stand beside each other."""
+    marks = ticks(low, high, rounds)
     return axis(
         palette,
         type="log",

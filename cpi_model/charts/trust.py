@@ -87,7 +87,7 @@ def predicted_against_measured(
     words["marker"]["color"] = [marker["color"] for _, _, marker in groups]
     titles = {"xaxis": f"Estimated, {AXES[measure]}", "yaxis": f"Measured, {AXES[measure]}"}
     axes = {
-        axis: base.log_axis(palette, low, high, title={"text": text})
+        axis: base.log_axis(palette, low, high, base.COARSE, title={"text": text})
         for axis, text in titles.items()
     }
     layout = base.layout(

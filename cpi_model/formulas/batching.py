@@ -440,7 +440,7 @@ def batch_prompt_time(prompt_time: Numeric, fixed_time: Numeric, batch: Numeric)
     return time
 
 
-_Z = np.linspace(-8.0, 10.0, 181)
+_Z = np.linspace(-8.0, 10.0, 91)
 _DENSITY = np.exp(-0.5 * _Z**2) / np.sqrt(2.0 * np.pi) * (_Z[1] - _Z[0])
 _BELOW = ndtr(_Z)
 
@@ -474,7 +474,7 @@ def longest_of(mean: Numeric, cv: Numeric, count: Numeric) -> Numeric:
 
     .. math:: E[\max] = m \int n\,\Phi(z)^{n-1} \varphi(z)\, e^{\sigma z - \sigma^2/2}\, dz
 
-    by the rectangle rule in steps of 0.1, which is exact to six digits for smooth integrands.
+    by the rectangle rule in steps of 0.2, which is exact to six digits for smooth integrands.
 
     References
     ----------
@@ -576,7 +576,7 @@ def disaggregated_throughput(
     .. math:: W = a\,D\,X\,(t_p + W), \qquad N = X\,(t_p + W + Z)
 
     which is quadratic in :math:`X`. Its smaller root goes from :math:`N/(t_p + Z)` for few requests
-    to :math:`1/D` for many.
+    to :math:`1/D` for many, which it does not exceed (utilisation law).
 
     References
     ----------
@@ -597,7 +597,9 @@ def disaggregated_throughput(
     queue = (running - 1.0) / running * prompt_demand
     both = prompt_time + other_time + queue * running
     root = np.sqrt(np.maximum(both**2 - 4.0 * queue * other_time * running, 0.0))
-    throughput: Numeric = 2.0 * running / (both + root)
+    with np.errstate(divide="ignore"):
+        most = 1.0 / np.asarray(prompt_demand, dtype=float)
+    throughput: Numeric = np.minimum(2.0 * running / (both + root), most)
     return throughput
 
 

@@ -106,6 +106,11 @@ class Answer:
                     f"Memory lets {running:,.0f} of {self.scenario.concurrency:,} requests run at "
                     "a time; the others wait.",
                 )
+            if reading := float(self.estimate.prefill_replicas):
+                notes += (
+                    f"{_counted(reading, 'further replica')} for reading prompts alone, whose cost "
+                    "is included.",
+                )
         return notes
 
 
@@ -618,7 +623,9 @@ def figures(estimate: Estimate | None) -> dict[str, Any]:
         "latency_p95_ms": number("latency_p95", MILLISECOND),
         "good_share": number("good_share"),
         "utilisation": number("utilisation"),
+        "longest_gap_ms": number("longest_gap", MILLISECOND),
         "replicas": number("replicas"),
+        "prefill_replicas": number("prefill_replicas"),
         "instances": number("instances"),
         "concurrency_running": number("running"),
         "concurrency_that_fits": number("max_concurrency"),

@@ -10,13 +10,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cpi_model import links
 from cpi_model.catalog import Catalog
 from cpi_model.coefficients import coefficients
 from cpi_model.evaluate import Estimate
 from cpi_model.inputs import Inputs
 from cpi_model.scenario import FIELDS, Scenario
 from cpi_model.studies import bands, replica, service
-from cpi_model.studies.answer import Answer, answer
+from cpi_model.studies.answer import Answer, answer, known
 from cpi_model.studies.replica import Load, Served
 from cpi_model.studies.service import Service
 from cpi_model.studies.sweep import Sweep, at
@@ -241,15 +242,13 @@ def _free_from(limits: Array, costs: Array) -> float:
 
 @dataclass(frozen=True)
 class Mode:
-    """One way of batching, at the scenario's concurrency and at its own best."""
+    """One way of batching, everything else as in the scenario."""
 
     name: str
     changes: Mapping[str, Any]
     chosen: bool
     """Whether the scenario runs in it."""
     result: Answer
-    within: Place | None
-    """At the largest concurrency that keeps the limits for 95 % of the requests."""
 
 
 def modes(result: Answer, catalog: Catalog) -> list[Mode]:
@@ -262,7 +261,7 @@ def modes(result: Answer, catalog: Catalog) -> list[Mode]:
     chunked = own or CHUNK_TOKENS
     ways: dict[str, dict[str, Any]] = {
         "Continuous": {"batching": "continuous", "prefill_chunk_tokens": None},
-        f"Continuous, prompts in chunks of {chunked:,}": {
+        f"Prompts in chunks of {chunked:,}": {
             "batching": "continuous", "prefill_chunk_tokens": chunked,
         },
         "Prefill and decode apart": {"batching": "disaggregated"},
@@ -274,15 +273,19 @@ def modes(result: Answer, catalog: Catalog) -> list[Mode]:
     found = []
     for name, changes in ways.items():
         changed = scenario.model_copy(update=changes)
-        other = answer(changed, catalog)
-        within = None
-        if other.service is not None and other.feasible:
-            counts = _grid(scenario.concurrency)
-            estimate = service.estimate(_with(other.service, concurrency=counts))
-            within = _largest(other.service, counts, estimate, ENOUGH[0])
         same = _way(changed, tokens) == _way(scenario, tokens)
-        found.append(Mode(name, changes, same, other, within))
+        found.append(Mode(name, changes, same, answer(changed, catalog)))
     return found
+
+
+def most_within(result: Answer) -> Place | None:
+    """The largest concurrency at which 95 % of the requests meet all limits, if any does."""
+    whole = result.service
+    if whole is None or not result.feasible:
+        return None
+    counts = _grid(1)
+    found = service.estimate(_with(whole, concurrency=counts))
+    return _largest(whole, counts, found, ENOUGH[0])
 
 
 def _way(scenario: Scenario, tokens: bool) -> tuple[str, int | None]:
@@ -425,6 +428,94 @@ def delays(result: Answer, requests_per_s: float) -> Delays:
 # As JSON -----------------------------------------------------------------------------------------
 
 
-def milliseconds(seconds: float) -> float | None:
-    """A time for JSON; None where it is unknown or without end."""
-    return seconds / MILLISECOND if math.isfinite(seconds) else None
+def summary(result: Answer, catalog: Catalog) -> dict[str, Any]:
+    """All of the above as plain values for JSON; an unknown figure is null, money is in USD."""
+    found = curve(result)
+    if found is None or not result.feasible:
+        return {
+            "feasible": False, "reasons": list(result.reasons),
+            "link": "?" + links.encode(result.scenario),
+        }  # fmt: skip
+    at_load = rates(result)
+    return {
+        "feasible": True,
+        "chosen": _place(found.chosen),
+        "knee": _place(found.knee),
+        "within_limits": {f"p{share * 100:.0f}": _place(p) for share, p in found.within.items()},
+        "held_by": found.held_by,
+        "limits": [
+            {
+                "limit": each.words, "limit_ms": each.limit / MILLISECOND,
+                "least_cost_per_inference_usd": known(each.now),
+                "tighter_ms": each.tighter / MILLISECOND,
+                "tighter_costs_usd": known(each.extra),
+                "decides_below_ms": _milliseconds(each.free_from),
+            }
+            for each in limit_costs(result)
+        ],
+        "under_load": {
+            name: {
+                "simulation": _under_load(simulated(result, rate)),
+                "closed_form": None if (formula := in_closed_form(result, rate)) is None
+                else _under_load(formula),
+            }
+            for name, rate in at_load.items()
+        },
+        "modes": [
+            {
+                "mode": mode.name, "chosen": mode.chosen, "changes": dict(mode.changes),
+                "within_limits": _place(most_within(mode.result)),
+            }
+            | (_figures(mode.result.estimate) if mode.result.feasible and mode.result.estimate
+               else {"reasons": list(mode.result.reasons)})
+            for mode in modes(result, catalog)
+        ],
+        "link": "?" + links.encode(result.scenario),
+    }  # fmt: skip
+
+
+def _milliseconds(seconds: float) -> float | None:
+    return known(seconds / MILLISECOND)
+
+
+def _figures(estimate: Estimate) -> dict[str, float | None]:
+    return {
+        "throughput_per_s": known(float(estimate.throughput)),
+        "ttft_ms": _milliseconds(float(estimate.ttft)),
+        "tpot_ms": _milliseconds(float(estimate.tpot)),
+        "longest_gap_ms": _milliseconds(float(estimate.longest_gap)),
+        "latency_mean_ms": _milliseconds(float(estimate.latency_mean)),
+        "latency_p95_ms": _milliseconds(float(estimate.latency_p95)),
+        "cost_per_inference_usd": known(float(estimate.cost_per_inference)),
+        "marginal_cost_per_inference_usd": known(float(estimate.marginal_cost_per_inference)),
+        "good_share": known(float(estimate.good_share)),
+        "replicas": known(float(estimate.replicas)),
+        "prefill_replicas": known(float(estimate.prefill_replicas)),
+    }
+
+
+def _place(place: Place | None) -> dict[str, float | None] | None:
+    if place is None:
+        return None
+    return {"concurrency": float(place.concurrency)} | _figures(place.estimate)
+
+
+def _under_load(found: UnderLoad) -> dict[str, Any]:
+    served = found.served
+    spreads = {
+        "wait": served.wait, "ttft": served.ttft, "tpot": served.tpot, "latency": served.latency,
+    }  # fmt: skip
+    return {
+        "requests_per_s": found.requests_per_s,
+        "capacity_per_s": served.capacity,
+        "keeps_up": served.keeps_up,
+        "utilisation": known(served.utilisation.value),
+        "within_limits": known(served.within_limits.value),
+        "requests": served.requests,
+    } | {
+        f"{name}_ms": {
+            figure: _milliseconds(getattr(spread, figure).value)
+            for figure in ("mean", "p50", "p95", "p99")
+        }
+        for name, spread in spreads.items()
+    }

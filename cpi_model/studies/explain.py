@@ -247,7 +247,7 @@ def _batch_steps(
     """A batch of a language model from its first to its last token."""
     prompt, once = float(e.prefill_time), float(fixed_prompt_time(x))
     first = float(batching.batch_prompt_time(prompt, once, beside))
-    longest = float(batching.longest_of(x.output_tokens, x.output_cv, x.concurrency))
+    longest = float(batching.longest_of(x.output_tokens, x.output_cv, e.running))
     lasting = first + max(longest - 1.0, 0.0) * token_time
     yield Step(
         "Time per output token: the step, for no prompt is read in between",

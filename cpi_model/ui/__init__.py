@@ -3,6 +3,14 @@
 Pages call the functions named here and compute nothing.
 """
 
+from cpi_model.ui.batching import (
+    limit_costs,
+    modes,
+    places,
+    refine,
+    throughput_latency,
+    under_load,
+)
 from cpi_model.ui.catalog import catalog_tables
 from cpi_model.ui.compression import levers, precision_table, quality, savings, student
 from cpi_model.ui.frame import PAGES, PRESETS, frame
@@ -25,7 +33,8 @@ from cpi_model.ui.whatif import (
 
 __all__ = [
     "PAGES", "PRESETS", "against_concurrency", "all_costs", "answer", "catalog_tables",
-    "errors_of_this_kind", "frame", "headline", "levers", "measured_runs", "never_measured",
-    "notes", "own_measurements", "parts", "precision_table", "quality", "savings", "student",
-    "subject", "why",
+    "errors_of_this_kind", "frame", "headline", "levers", "limit_costs",
+    "measured_runs", "modes", "never_measured", "notes", "own_measurements", "parts", "places",
+    "precision_table", "quality", "refine", "savings", "student", "subject", "throughput_latency",
+    "under_load", "why",
 ]  # fmt: skip

@@ -20,6 +20,8 @@ CHOICES = {
     "peak": "For the peak", "follow": "Follow traffic", "fixed": "Fixed",
     "loaded": "Fully loaded", "marginal": "Marginal", "day": "Day", "month": "Month",
     "year": "Year", "none": "None", "unstructured": "Anywhere", "two_of_four": "Two of four",
+    "continuous": "Continuous", "dynamic": "Dynamic", "static": "Static",
+    "disaggregated": "Prefill and decode apart",
 }  # fmt: skip
 SPOKEN_UNITS = {"", "share", "×", "1/s", "requests", "items", "per USD"}
 """Units that the title of their field says already, or that stand beside the value."""

@@ -328,10 +328,11 @@ def parts(result: Answer) -> None:
         figures.insert(0, charts.cost_breakdown(estimate, scenario, palette))
         words = f"{charts.describe_breakdown(estimate, scenario)} {words}"
     draw.chart(charts.stack(figures), "parts", words)
-    st.caption(_memory_text(estimate))
+    st.caption(memory_text(estimate))
 
 
-def _memory_text(estimate: Estimate) -> str:
+def memory_text(estimate: Estimate) -> str:
+    """What fills one device, in a line."""
     room = float(estimate.max_concurrency)
     fits = f" · room for {large(math.floor(room))} requests" if math.isfinite(room) else ""
     cache = float(estimate.cache_memory)
