@@ -216,7 +216,7 @@ def states(scenarios: Sequence[Scenario], catalog: Catalog) -> list[State]:
         for index, estimate in _estimates({at: each[2] for at, each in looked_up.items()}):
             tried, choice, _ = looked_up[index]
             bits = int(estimate.obstacles)
-            if bits & service.MEMORY and (devices := _twice(tried, choice)):
+            if bits & service.MEMORY and (devices := service.twice_the_devices(tried, choice)):
                 waiting[index] = tried.model_copy(update={"tensor_parallel": devices})
                 continue
             reason = "" if estimate.feasible else (
@@ -225,15 +225,6 @@ def states(scenarios: Sequence[Scenario], catalog: Catalog) -> list[State]:
             )  # fmt: skip
             found[index] = State(tried, choice, estimate, reason)
     return [found[index] for index in range(len(scenarios))]
-
-
-def _twice(scenario: Scenario, choice: Choice) -> int | None:
-    """Twice the devices of a replica, where the model and the fast link allow them."""
-    shape, chip = choice.model.transformer, choice.accelerator
-    devices = 2 * scenario.tensor_parallel
-    if shape is None or chip.kind == "cpu" or devices > chip.fast_domain_devices:
-        return None
-    return devices if shape.attention.heads % devices == 0 else None
 
 
 def _estimates(services: dict[int, Service]) -> Iterator[tuple[int, Estimate]]:

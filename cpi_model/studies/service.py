@@ -161,18 +161,23 @@ def _fewest_devices(
 
     With them the bits of what still stands in the way, and the choice that they are of.
     """
-    devices = scenario.tensor_parallel
     while True:
-        tried = scenario.model_copy(update={"tensor_parallel": devices})
-        choice = choose(tried, catalog)
-        inputs = numbers(tried, choice, fitted)
+        choice = choose(scenario, catalog)
+        inputs = numbers(scenario, choice, fitted)
         bits = int(evaluate(inputs).obstacles)
-        devices *= 2
-        shape = choice.model.transformer
-        if not bits & MEMORY or shape is None or choice.accelerator.kind == "cpu":
+        more = twice_the_devices(scenario, choice) if bits & MEMORY else None
+        if more is None:
             return inputs, bits, choice
-        if devices > choice.accelerator.fast_domain_devices or shape.attention.heads % devices:
-            return inputs, bits, choice
+        scenario = scenario.model_copy(update={"tensor_parallel": more})
+
+
+def twice_the_devices(scenario: Scenario, choice: Choice) -> int | None:
+    """Twice the devices of a replica, where the model and the fast link allow them."""
+    shape, chip = choice.model.transformer, choice.accelerator
+    devices = 2 * scenario.tensor_parallel
+    if shape is None or chip.kind == "cpu" or devices > chip.fast_domain_devices:
+        return None
+    return devices if shape.attention.heads % devices == 0 else None
 
 
 def estimate(service: Service) -> Estimate:
