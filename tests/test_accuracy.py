@@ -224,15 +224,19 @@ def ranked(order: tuple[int, ...]) -> accuracy.RankCorrelation:
 
 
 @pytest.mark.parametrize(
-    ("order", "expected"),
-    [((1, 2, 3, 4), 1.0), ((4, 3, 2, 1), -1.0), ((2, 1, 3, 4), 0.8), ((2, 1, 4, 3), 0.6)],
-)
-def test_spearman(order: tuple[int, ...], expected: float) -> None:
-    """By hand: 1 - 6 sum(d^2) / (n (n^2 - 1)), n = 4."""
+    ("order", "expected", "apart"),
+    [
+        ((1, 2, 3, 4), 1.0, 0.0), ((4, 3, 2, 1), -1.0, 3.0), ((2, 1, 3, 4), 0.8, 1.0),
+        ((2, 1, 4, 3), 0.6, 1.0),
+    ],
+)  # fmt: skip
+def test_spearman(order: tuple[int, ...], expected: float, apart: float) -> None:
+    """By hand: 1 - 6 sum(d^2) / (n (n^2 - 1)), n = 4; costs are as their ranks."""
     found = ranked(order)
     assert found.median == found.mean == pytest.approx(expected)
     (group,) = found.groups
     assert set(group.hardware) == set(CHIPS)
+    assert group.apart == pytest.approx(apart)
     assert group.load == "922 tokens in, 922 out, 16 in flight"
 
 

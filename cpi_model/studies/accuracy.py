@@ -10,6 +10,7 @@ import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
@@ -88,6 +89,8 @@ class Ranks:
     hardware: tuple[str, ...]
     correlation: float
     """Spearman's, of measured and predicted cost per inference."""
+    apart: float
+    """Largest measured cost over the smaller one among pairs in the wrong order, less 1; else 0."""
 
 
 @dataclass(frozen=True)
@@ -251,7 +254,15 @@ def rank_correlation(
         order = sorted(best, key=lambda chip: best[chip][0])
         first, second = np.array([best[chip] for chip in order]).T
         found_rank = float(spearmanr(first, second).statistic)
-        ranked.append(Ranks(model, scenario, load, tuple(order), found_rank))
+        wrong = [
+            dearer / cheaper - 1.0
+            for (cheaper, estimate), (dearer, other) in combinations(
+                zip(first, second, strict=True), 2
+            )
+            if estimate > other
+        ]
+        apart = float(max(wrong, default=0.0))
+        ranked.append(Ranks(model, scenario, load, tuple(order), found_rank, apart))
     values = [each.correlation for each in ranked] or [math.nan]
     return RankCorrelation(
         tuple(ranked), float(np.median(values)), float(np.mean(values)),
@@ -328,7 +339,9 @@ and the catalog's cheapest on-demand price: order by measured against order by e
 inference, as Spearman's correlation (1 is the same order, -1 the reverse).
 
 {groups} such comparisons among the shipped runs: {median} in the median, {mean} on average; {good}
-of them at {limit} or more. Those below, cheapest measured first:
+of them at {limit} or more. Those below, cheapest measured first; *apart* is by how much the costs
+differ, as measured, of two kinds that are in the wrong order, at most. Less than about 6 % is
+within the noise between two runs of the same hardware:
 """
 NEVER = """## What was never measured
 
@@ -454,11 +467,19 @@ def _ranks(found: RankCorrelation) -> str:
         mean=f"{found.mean:.2f}", good=len(good), limit=GOOD_RANK,
     )  # fmt: skip
     rows = [
-        [each.model, each.scenario, each.load, ", ".join(each.hardware), f"{each.correlation:.2f}"]
+        [
+            each.model,
+            each.scenario,
+            each.load,
+            ", ".join(each.hardware),
+            f"{each.correlation:.2f}",
+            _percent(each.apart),
+        ]
         for each in found.groups
         if each not in good
     ]
-    table = _table(["model", "load", "lengths and batch", "hardware", "correlation"], rows, texts=4)
+    heads = ["model", "load", "lengths and batch", "hardware", "correlation", "apart"]
+    table = _table(heads, rows, texts=4)
     unpriced = ", ".join(found.unpriced)
     return f"{text}\n{table}" + (
         f"\nNot ranked, without a price: {unpriced}.\n" if unpriced else ""
