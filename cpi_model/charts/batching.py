@@ -136,6 +136,8 @@ def _band(latency: Column, likely: tuple[Array, Array], palette: Palette) -> lis
     }]  # fmt: skip
 
 
+EDGE = 0.16
+"""Share of the axis that a name needs to its left."""
 SYMBOLS = ("diamond", "circle", "square")
 
 
@@ -154,10 +156,11 @@ def _marks(
             "bottom right" if order % 2 else "top left", 10, SYMBOLS[order],
         ))  # fmt: skip
     # A name at the left edge would be cut off there.
-    first = min(base.known(latency))
+    first, last = min(base.known(latency)), max(base.known(latency))
+    edge = first * (last / first) ** EDGE
     words = [
         base.Word(w.x, w.y, w.text, w.colour, "bottom right", w.mark, w.symbol)
-        if w.x < 2 * first else w
+        if w.x < edge else w
         for w in words
     ]  # fmt: skip
     for count, x, y in zip(counts, latency, throughput, strict=True):
