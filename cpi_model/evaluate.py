@@ -135,30 +135,36 @@ class Performance:
     prefill_replicas: Numeric  # that only read prompts, for each that writes answers
 
 
-def evaluate(inputs: Inputs) -> Estimate:
+def evaluate(inputs: Inputs, only: frozenset[str] | None = None) -> Estimate:
     """Estimate cost, speed and memory of one configuration or of arrays of them.
 
     Every field of `inputs` may be an array; all broadcast against each other and every field of
     the result has the broadcast shape. One configuration gives plain numbers.
+
+    Of very many configurations most fields are not worth the memory: with `only`, arrays of those
+    that it does not name stay empty.
 
     Raises
     ------
     ValueError
         If a figure is outside what its formula allows; the message names the argument.
     """
-    return _in_blocks(inputs, _evaluate, Estimate)
+    return _in_blocks(inputs, _evaluate, Estimate, only)
 
 
-def performance(inputs: Inputs) -> Performance:
-    """Speed and memory of one full replica, without load and prices."""
-    return _in_blocks(inputs, _performance, Performance)
+def performance(inputs: Inputs, only: frozenset[str] | None = None) -> Performance:
+    """Speed and memory of one full replica, without load and prices; `only` as in evaluate."""
+    return _in_blocks(inputs, _performance, Performance, only)
 
 
 Result = TypeVar("Result", Estimate, Performance)
 
 
 def _in_blocks(
-    inputs: Inputs, function: Callable[[Inputs], Result], result: type[Result]
+    inputs: Inputs,
+    function: Callable[[Inputs], Result],
+    result: type[Result],
+    only: frozenset[str] | None = None,
 ) -> Result:
     """Apply a function to blocks of the inputs along their first axis."""
     values = {field.name: getattr(inputs, field.name) for field in fields(inputs)}
@@ -173,8 +179,9 @@ def _in_blocks(
             alone["feasible"] = bool(alone["feasible"])
         return result(**alone)
     rows = max(1, BLOCK * shape[0] // max(size, 1))
-    collected: dict[str, Any] = {
-        name: np.empty(shape, dtype=bool if name == "feasible" else float) for name in names
+    kept = names if only is None else [name for name in names if name in only]
+    collected: dict[str, Any] = dict.fromkeys(names, np.empty(0)) | {
+        name: np.empty(shape, dtype=bool if name == "feasible" else float) for name in kept
     }
     for start in range(0, shape[0], rows):
         stop = min(start + rows, shape[0])
@@ -184,7 +191,7 @@ def _in_blocks(
             for name, value in arrays.items()
         }  # fmt: skip
         outcome = function(Inputs(**(values | block)))
-        for name in names:
+        for name in kept:
             collected[name][start:stop] = getattr(outcome, name)
     return result(**collected)
 
@@ -843,9 +850,9 @@ def _evaluate(x: Inputs) -> Estimate:
     # Requests that meet the limits, from the spread of measured times; a cache answers at once.
     tokens = np.equal(x.is_llm, 1.0)
     lookup = np.where(np.greater(x.answer_hit_share, 0.0), x.lookup_time, 0.0)
-    in_time = _share_below(latency + lookup, speed.latency_log_sd, x.slo_latency)
-    first = _share_below(ttft + lookup, x.ttft_log_sd, x.slo_ttft)
-    pace = _share_below(speed.tpot, speed.latency_log_sd, x.slo_tpot)
+    in_time = share_below(latency + lookup, speed.latency_log_sd, x.slo_latency)
+    first = share_below(ttft + lookup, x.ttft_log_sd, x.slo_ttft)
+    pace = share_below(speed.tpot, speed.latency_log_sd, x.slo_tpot)
     good = np.where(tokens, np.minimum(np.minimum(first, pace), in_time), in_time)
     at_once = np.where(tokens, np.minimum(x.slo_ttft, x.slo_latency), x.slo_latency) >= lookup
     good = let_through * good + x.answer_hit_share * at_once
@@ -938,7 +945,7 @@ def _waiting(x: Inputs, speed: Performance, arrivals: Numeric, utilisation: Nume
     return waiting
 
 
-def _share_below(mean: Numeric, log_sd: Numeric, limit: Numeric) -> Numeric:
+def share_below(mean: Numeric, log_sd: Numeric, limit: Numeric) -> Numeric:
     """Share of log-normal times with a given mean that stay below a limit."""
     with np.errstate(invalid="ignore"):
         share: Numeric = ndtr(np.log(limit / mean) / log_sd + 0.5 * log_sd)

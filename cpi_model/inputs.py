@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from itertools import product
 
 from cpi_model.catalog import Catalog, Offer, offers, price_on
 from cpi_model.coefficients import Coefficients, Expansion, Pairing, coefficients
@@ -454,7 +455,8 @@ def _engine_problems(
     return [Problem(lack + ".", "engine", {}, "pick another model or hardware")]
 
 
-def _parallel_problems(scenario: Scenario, model: Model) -> list[Problem]:
+def parallel_problems(scenario: Scenario, model: Model) -> list[Problem]:
+    """Ways of splitting a model over devices that its heads, layers or experts do not allow."""
     shape = model.transformer
     if shape is None:
         return []
@@ -496,7 +498,8 @@ def _layers(shape: Transformer) -> int:
     return max(a.layers + a.window_layers + a.linear_layers, shape.dense_layers + shape.moe_layers)
 
 
-def _chip_problems(accelerator: Accelerator, scheme: Scheme) -> list[Problem]:
+def chip_problems(accelerator: Accelerator, scheme: Scheme) -> list[Problem]:
+    """What is not published of a chip and without which nothing can be estimated."""
     missing = []
     if accelerator.memory_bandwidth_gb_per_s is None:
         missing.append("memory bandwidth")
@@ -521,6 +524,24 @@ def fast_domain(accelerator: Accelerator, instance: Instance | None) -> int:
     if instance is None or instance.tenure == "owned" or most > SERVER_DEVICES:
         return most
     return min(most, max(int(instance.accelerator_count), 1))
+
+
+def slow_link(
+    accelerator: Accelerator, instance: Instance | None, fitted: Coefficients
+) -> float:  # fmt: skip
+    """Network between servers for each device, one direction. [B/s]
+
+    A share of the instance's network where it is published, and never more than the fast link.
+    """
+    assumed = fitted.assumptions
+    speeds = [
+        assumed.slow_link_gb_per_s * GB,
+        (accelerator.link_gb_per_s or assumed.unknown_link_gb_per_s) * GB,
+    ]
+    if instance is not None and instance.network_gbit_per_s:
+        share = instance.network_gbit_per_s / instance.accelerator_count
+        speeds.append(share * GIGA / BITS_PER_BYTE)
+    return min(speeds)
 
 
 def _joined(found: list[Offer], accelerator: Accelerator, devices: float) -> list[Offer]:
@@ -644,10 +665,10 @@ def choose(scenario: Scenario, catalog: Catalog) -> Choice:
     model = _served(scenario, named_model, catalog)
     draft = catalog.models.get(scenario.draft_model) if model.transformer else None
     problems = _smaller_model_problems(scenario, named_model, model, draft)
-    problems += _chip_problems(accelerator, scheme)
+    problems += chip_problems(accelerator, scheme)
     problems += _engine_problems(model, accelerator, scheme, engine, catalog)
     if accelerator.kind != "cpu":  # where parallelism over devices plays no part
-        problems += _parallel_problems(scenario, model)
+        problems += parallel_problems(scenario, model)
     devices = 1.0
     if model.model_class == "llm" and accelerator.kind != "cpu":
         devices = float(_asked_devices(scenario))
@@ -661,7 +682,7 @@ def choose(scenario: Scenario, catalog: Catalog) -> Choice:
             f"old, of {price.valid_from.isoformat()}."
         )
     arithmetic = multiplied_in(accelerator, scheme)
-    assert arithmetic is not None  # _chip_problems has refused it
+    assert arithmetic is not None  # chip_problems has refused it
     if arithmetic != scheme.arithmetic:
         notes.append(
             f"{accelerator.name} does not multiply in {scheme.arithmetic}: weights are stored as "
@@ -684,6 +705,40 @@ def choose(scenario: Scenario, catalog: Catalog) -> Choice:
         teacher=None if scenario.student == "none" else named_model, draft=draft,
         skips_zeros=scenario.sparsity != "none" and not lack,
     )  # fmt: skip
+
+
+def choices(scenario: Scenario, catalog: Catalog) -> Iterator[Choice]:
+    """Every chip, precision and engine that can serve a scenario's model, one device a replica.
+
+    Chip by chip, in the order of the catalog; the instance is left open.
+
+    Raises
+    ------
+    ImpossibleChoice
+        If the scenario's model does not exist, or its student or draft does not go with it.
+    """
+    for name in (scenario.model, scenario.student, scenario.draft_model):
+        if name not in catalog.models and name not in ("none", "ratio", "ngram", "head"):
+            raise ImpossibleChoice((_unknown("model", name, catalog.models, "model"),))
+    named = catalog.models[scenario.model]
+    model = _served(scenario, named, catalog)
+    draft = catalog.models.get(scenario.draft_model) if model.transformer else None
+    if problems := _smaller_model_problems(scenario, named, model, draft):
+        raise ImpossibleChoice(tuple(problems))
+    for chip, scheme in product(catalog.accelerators.values(), catalog.schemes.values()):
+        arithmetic = multiplied_in(chip, scheme)
+        if arithmetic is None or chip_problems(chip, scheme):
+            continue
+        for engine in catalog.engines.values():
+            if engine_serves(engine, model, chip, scheme):
+                continue
+            lack = sparsity_lack(scenario.sparsity, engine, chip)
+            yield Choice(
+                model=model, accelerator=chip, scheme=scheme, engine=engine, instance=None,
+                price=None, arithmetic=arithmetic, devices_per_replica=1.0, notes=(),
+                teacher=None if scenario.student == "none" else named, draft=draft,
+                skips_zeros=scenario.sparsity != "none" and not lack,
+            )  # fmt: skip
 
 
 def sparsity_lack(sparsity: str, engine: Engine, accelerator: Accelerator) -> str:
@@ -880,18 +935,25 @@ def numbers(scenario: Scenario, choice: Choice, fitted: Coefficients) -> Inputs:
     return Inputs(
         **_workload(scenario, choice.model),
         **_language_model(choice.model),
-        **_sample_model(scenario, choice, fitted.assumptions.resident_activation_share),
-        **_less_work(scenario, choice),
-        **_storage(scenario, choice),
-        **_device(scenario, choice, fitted),
+        **served(scenario, choice, fitted),
+        **device(scenario, choice, fitted),
         **_serving(scenario, choice),
-        **_corrected(
-            _sparse(_fitted(scenario, choice, fitted), scenario, choice, fitted), scenario
-        ),
-        **_price(scenario, choice, fitted),
+        **price_paid(scenario, choice, fitted),
         **_capacity(scenario),
         **_overheads(scenario),
     )
+
+
+def served(scenario: Scenario, choice: Choice, fitted: Coefficients) -> dict[str, float]:
+    """Numbers that depend on model, chip, precision and engine, and not on the instance."""
+    return {
+        **_sample_model(scenario, choice, fitted.assumptions.resident_activation_share),
+        **_less_work(scenario, choice),
+        **_storage(scenario, choice),
+        **_corrected(
+            _sparse(_fitted(scenario, choice, fitted), scenario, choice, fitted), scenario
+        ),
+    }
 
 
 def _workload(scenario: Scenario, model: Model) -> dict[str, float]:
@@ -1083,7 +1145,7 @@ def training_cost(scenario: Scenario, choice: Choice, fitted: Coefficients) -> f
 
 def _device_price(scenario: Scenario, choice: Choice, fitted: Coefficients) -> float:
     """Price of one device of an instance. [USD/s]"""
-    price = _price(scenario, choice, fitted)
+    price = price_paid(scenario, choice, fitted)
     return price["instance_price"] / price["devices_per_instance"]
 
 
@@ -1105,7 +1167,8 @@ def _storage(scenario: Scenario, choice: Choice) -> dict[str, float]:
     }
 
 
-def _device(scenario: Scenario, choice: Choice, fitted: Coefficients) -> dict[str, float]:
+def device(scenario: Scenario, choice: Choice, fitted: Coefficients) -> dict[str, float]:
+    """Numbers of one device; of a CPU, the share of sockets that its instance is."""
     chip, assumed = choice.accelerator, fitted.assumptions
     # The datasheet's peak with two of four weights left out.
     skipped = 1.0 / pruning.KEPT_OF_2_4 if _two_of_four(scenario, choice) else 1.0
@@ -1135,7 +1198,7 @@ def _device(scenario: Scenario, choice: Choice, fitted: Coefficients) -> dict[st
         # Chips of memory come in powers of two: a card of 80 GB holds 80 GiB.
         "memory_capacity": memory_gb * GIB,
         "link_bandwidth": link * GB,
-        "slow_link_bandwidth": min(assumed.slow_link_gb_per_s, link) * GB,
+        "slow_link_bandwidth": slow_link(chip, choice.instance, fitted),
         "fast_domain": float(fast_domain(chip, choice.instance)),
         "peak_power": peak_power,
         "idle_power": idle_power,
@@ -1388,7 +1451,8 @@ def _efficiency(known: Mapping[Precision, float], choice: Choice, arithmetic: Pr
     return min(max(best, peak * known.get(arithmetic, usual)) / peak, 1.0)
 
 
-def _price(scenario: Scenario, choice: Choice, fitted: Coefficients) -> dict[str, float]:
+def price_paid(scenario: Scenario, choice: Choice, fitted: Coefficients) -> dict[str, float]:
+    """Price of the instance after all price options, and what it has for that."""
     devices = choice.instance.accelerator_count if choice.instance else choice.devices_per_replica
     if scenario.device_price_usd_per_hour is not None:
         hourly = scenario.device_price_usd_per_hour * devices

@@ -147,6 +147,12 @@ class Scenario(BaseModel):
         "A request is good when it is answered in full within this time.",
         unit="ms", ge=0.1, le=3_600_000, log=True, source=ASSUMED, as_of=ASSUMED_ON,
     )  # fmt: skip
+    slo_share: float = _field(
+        "workload", "sshare", 0.95, "Requests that must be in time",
+        "Share of the requests that must meet every limit above for a configuration to be offered "
+        "by the search for hardware: 95 % asks of each 95th percentile to stay below its limit.",
+        unit="share", ge=0, le=1, step=0.01, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
 
     # model
     model: Name = _field(
@@ -423,6 +429,18 @@ class Scenario(BaseModel):
     region: Name = _field(
         "hardware", "reg", "any", "Region", "Where auto looks for an offer: one region, or any.",
     )  # fmt: skip
+    max_devices: int | None = _field(
+        "hardware", "maxd", None, "Most devices",
+        "Devices in production at the peak, spare replicas included; a CPU instance counts as one. "
+        "The search for hardware offers nothing larger. Empty: no limit.",
+        unit="devices", ge=1, le=1_000_000,
+    )  # fmt: skip
+    max_carbon_g: float | None = _field(
+        "hardware", "maxco2", None, "Most carbon per inference",
+        "The search for hardware offers nothing above it, and no hardware whose power is not "
+        "known. Empty: no limit.",
+        unit="g", ge=1e-9, le=1e6,
+    )  # fmt: skip
 
     # price
     purchase: Literal["on_demand", "spot", "reserved_1y", "reserved_3y"] = _field(
@@ -433,6 +451,22 @@ class Scenario(BaseModel):
         "price", "price", None, "Own price per device",
         "Replaces the catalog's price, host included. Empty: the catalog's.",
         unit="USD/h", ge=0.00001, le=10_000,
+    )  # fmt: skip
+    purchases: Literal["any", "no_spot", "same"] = _field(
+        "price", "buys", "any", "Purchase options searched",
+        "any: the search for hardware takes the cheapest price that is known, spot and commitments "
+        "included. no_spot: what cannot be taken away. same: only the option above.",
+    )  # fmt: skip
+    max_usd_per_month: float | None = _field(
+        "price", "maxusd", None, "Budget",
+        "Of the whole deployment, fully loaded. The search for hardware offers nothing above it. "
+        "Empty: no limit.",
+        unit="USD/month", ge=0.01, le=1e12,
+    )  # fmt: skip
+    cheapest_by: Literal["inference", "good_inference"] = _field(
+        "price", "by", "inference", "Cheapest by",
+        "What the search for hardware makes cheap, fully loaded: a successful inference, or one "
+        "that meets every limit as well.",
     )  # fmt: skip
     discount_share: float = _field(
         "price", "disc", 0.0, "Discount",

@@ -16,6 +16,8 @@ Array: TypeAlias = npt.NDArray[np.float64]
 Numeric: TypeAlias = float | Array
 """A number or an array of numbers; arrays broadcast against each other."""
 Flag: TypeAlias = bool | npt.NDArray[np.bool_]
+Places: TypeAlias = npt.NDArray[np.intp]
+"""Positions in arrays."""
 
 KILO = 1e3
 MEGA = 1e6

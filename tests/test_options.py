@@ -19,6 +19,7 @@ from cpi_model.studies.options import (
     COMPARING,
     DECIDING,
     OFFERED,
+    SEARCHING,
     Option,
     options,
     plays_a_part,
@@ -57,7 +58,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "static": {"batching": "static", "model": "bert-large", "engine": "onnxruntime"},
     "disaggregated": {"batching": "disaggregated"},
 }  # fmt: skip
-NO_FIGURE = {"currency", "currency_per_usd", "period", "cost_basis"} | COMPARING
+NO_FIGURE = {"currency", "currency_per_usd", "period", "cost_basis"} | COMPARING | SEARCHING
 """How figures are shown or compared, not which."""
 QUEUES_ONLY = {"arrival_cv"}
 """What moves no mean of a full replica, but the percentiles of the Batching page."""

@@ -42,6 +42,8 @@ UNSPECIFIED = {
     "V100 (unspecified)": "v100-sxm-16gb",
 }  # fmt: skip
 """Chips whose form a source leaves open: a ratio of two runs on one chip hardly depends on it."""
+OTHERS = "of other models"
+"""The widest group: rows on models of any class."""
 COLLECTED = "day of collection"
 """In the notes of a row whose source shows no date."""
 
@@ -277,7 +279,7 @@ def _nearest(
         ("of such models", own, lambda row: row.model_class == model.model_class),
         ("of such models of similar size, by {}", kin, lambda row: _similar(row, model)),
         ("of such models, by {}", kin, lambda row: row.model_class == model.model_class),
-        ("of other models", own, lambda row: True),
+        (OTHERS, own, lambda row: True),
     ]
     level, some = first_enough(steps)
     return spread(some, level) if some else None

@@ -25,6 +25,10 @@ COMPARING = {
     "quality_floor", "small_quality", "exit_quality", "hit_quality", "student_quality",
 }  # fmt: skip
 """What compression is judged by; the Compression page asks for it."""
+SEARCHING = {
+    "slo_share", "max_devices", "max_carbon_g", "purchases", "max_usd_per_month", "cheapest_by",
+}  # fmt: skip
+"""What the search for hardware may offer; the Hardware page asks for it."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def plays_a_part(field: str, scenario: Scenario, catalog: Catalog) -> bool:
     model = catalog.models.get(scenario.model)
     chip = catalog.accelerators.get(scenario.accelerator)
     tokens = model is None or model.transformer is not None
-    if field in COMPARING:
+    if field in COMPARING or field in SEARCHING:
         return False
     if field in ("draft_tokens", "acceptance"):
         return tokens and scenario.draft_model != "none"
