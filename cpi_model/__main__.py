@@ -497,6 +497,110 @@ def _print_compression(scenario: Scenario, document: Mapping[str, Any]) -> None:
         ])  # fmt: skip
 
 
+# best --------------------------------------------------------------------------------------------
+
+MOST_RANKED = 200
+
+
+@app.command()
+def best(
+    slo_ttft: Annotated[
+        float | None, typer.Option("--slo-ttft", metavar="MS", help="Limit: first token.")
+    ] = None,
+    slo_tpot: Annotated[
+        float | None, typer.Option("--slo-tpot", metavar="MS", help="Limit: each further token.")
+    ] = None,
+    slo_latency: Annotated[
+        float | None, typer.Option("--slo-latency", metavar="MS", help="Limit: whole request.")
+    ] = None,
+    top: Annotated[
+        int, typer.Option("--top", metavar="N", help="Pieces of hardware that are listed.")
+    ] = 10,
+    link: Link = None, file: File = None, assignments: Assignments = None, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Cheapest hardware for the workload within its limits, and how to run it there."""
+    from cpi_model import links
+    from cpi_model.inputs import ImpossibleChoice
+    from cpi_model.studies import optimise
+
+    scenario, facts = _scenario(link, file, assignments), _facts()
+    limits: dict[str, float | None] = {
+        "slo_ttft_ms": slo_ttft, "slo_tpot_ms": slo_tpot, "slo_latency_ms": slo_latency,
+    }  # fmt: skip
+    given = {
+        name: links.check(name, value) for name, value in limits.items() if value is not None
+    }  # fmt: skip
+    problems = [problem for _, problem in given.values() if problem]
+    if not 1 <= top <= MOST_RANKED:
+        problems.append(f"--top is {top}, allowed is 1 to {MOST_RANKED}.")
+    if problems:
+        _refuse(problems)
+    scenario = scenario.model_copy(update={name: value for name, (value, _) in given.items()})
+    try:
+        found = optimise.search(scenario, facts)
+    except ImpossibleChoice as impossible:
+        raise BadInput(str(impossible)) from None
+    if as_json:
+        _print_json(optimise.summary(found, top))
+    else:
+        _print_best(scenario, optimise.summary(found, top), facts)
+
+
+def _print_best(scenario: Scenario, document: Mapping[str, Any], facts: Catalog) -> None:
+    from cpi_model.units import MILLION, PERCENT
+
+    rate = scenario.currency_per_usd
+    rows = [
+        row | {
+            "name": facts.accelerators[row["hardware"]].name,
+            "cost": row["cost_per_inference_usd"] * MILLION * rate,
+            "likely": _likely({"low": row["cost_low_usd"], "high": row["cost_high_usd"]},
+                              MILLION * rate),
+            "chance": None if row["probability_cheapest"] is None
+            else row["probability_cheapest"] / PERCENT,
+            "bought": f"{row['instance']}, {row['purchase'].replace('_', ' ')}",
+            "split": _split(row),
+        }
+        for row in document["ranked"]
+    ]  # fmt: skip
+    _print_table(
+        {
+            "name": "Hardware", "cost": f"{scenario.currency} per million", "likely": "likely",
+            "chance": "cheapest, %", "bought": "instance", "scheme": "precision",
+            "engine": "engine", "split": "devices", "concurrency": "at a time",
+            "replicas": "replicas", "ttft_ms": "first token, ms", "tpot_ms": "per token, ms",
+            "latency_p95_ms": "latency p95, ms", "limited_by": "limited by",
+        },
+        rows, spare=("limited_by", "latency_p95_ms", "tpot_ms", "ttft_ms", "replicas", "engine"),
+    )  # fmt: skip
+    reasons: dict[str, int] = {}
+    for counts in document["rejected"].values():
+        for reason, count in counts.items():
+            reasons[reason] = reasons.get(reason, 0) + count
+    left_out = ", ".join(
+        f"{reason} {count:,}" for reason, count in sorted(reasons.items(), key=lambda r: -r[1])
+    )
+    _print_lines([
+        f"{document['hardware']} pieces of hardware meet all limits; "
+        f"{document['considered']:,} configurations, {document['configurations']:,} estimated in "
+        "full.",
+        f"Left out: {left_out or 'none'}.",
+        f"Without a known price: {len(document['without_price'])} pieces of hardware.",
+    ])  # fmt: skip
+    if not rows:
+        _print_lines(["Nothing meets all limits: loosen the one that most failed by."])
+    else:
+        _print_lines([f"Link of the cheapest: {document['ranked'][0]['link']}"])
+
+
+def _split(row: Mapping[str, Any]) -> str:
+    """How a replica is spread over devices, in short."""
+    ways = {"tp": "tensor_parallel", "pp": "pipeline_parallel", "dp": "data_parallel",
+            "ep": "expert_parallel"}  # fmt: skip
+    parts = [f"{short}{row[name]}" for short, name in ways.items() if row[name] > 1]
+    return " ".join(parts) or "1"
+
+
 # sweep -------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cpi_model import links
 from cpi_model.catalog import Catalog, offers
 from cpi_model.coefficients import coefficients
 from cpi_model.evaluate import OBSTACLES, Estimate, evaluate, performance, share_below
@@ -33,6 +34,7 @@ from cpi_model.inputs import (
 from cpi_model.scenario import FIELDS, Scenario
 from cpi_model.schema import Instance, InstancePrice, Purchase
 from cpi_model.studies import bands, compression
+from cpi_model.studies.answer import figures
 from cpi_model.studies.compression import Kept
 from cpi_model.studies.evidence import OTHERS
 from cpi_model.studies.service import stack
@@ -834,3 +836,44 @@ def _chances(found: list[tuple[Configuration, Inputs]], good: bool) -> Array:
     winners = np.argmin(np.asarray(costs), axis=0)
     chances: Array = np.bincount(winners, minlength=len(found)) / DRAWS
     return chances
+
+
+# For programs -------------------------------------------------------------------------------------
+
+
+def summary(found: Search, top: int) -> dict[str, Any]:
+    """What was found as plain values for JSON; an unknown figure is null, money is in USD."""
+    return {
+        "configurations": found.evaluated,
+        "considered": found.considered,
+        "ranked": [_document(found.scenario, each) for each in found.ranked[:top]],
+        "hardware": len(found.ranked),
+        "front": [_document(found.scenario, each) for each in found.front],
+        "rejected": found.rejected,
+        "without_price": list(found.unpriced),
+        "link": "?" + links.encode(found.scenario),
+    }
+
+
+def _document(scenario: Scenario, each: Configuration) -> dict[str, Any]:
+    def known(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    price, kept = each.choice.price, each.kept
+    return {
+        "hardware": each.choice.accelerator.id,
+        "kind": each.choice.accelerator.kind,
+        **each.changes,
+        "region": price.region if price else None,
+        "usd_per_instance_hour": price.usd_per_hour if price else None,
+        "price_of": price.valid_from.isoformat() if price else None,
+        "devices": each.devices,
+        **figures(each.estimate),
+        "cost_low_usd": known(each.low),
+        "cost_high_usd": known(each.high),
+        "probability_cheapest": known(each.probability),
+        "limited_by": each.limited_by,
+        "quality_kept": kept.known.median,
+        "quality_not_measured": list(kept.unknown),
+        "link": "?" + links.encode(scenario.model_copy(update=each.changes)),
+    }
