@@ -104,7 +104,7 @@ def one_by_one(scenario: Scenario, hardware: tuple[str, ...]) -> Iterator[tuple[
     [
         {},
         {"slo_tpot_ms": 40.0, "max_devices": 80},
-        {"requests_per_s": 3.0, "spare_replicas": 1, "max_usd_per_month": 12_000.0},
+        {"requests_per_s": 3.0, "spare_replicas": 1, "max_usd_per_month": 30_000.0},
     ],
 )
 def test_trying_one_by_one_finds_the_same(

@@ -19,6 +19,18 @@ from cpi_model.charts.compression import (
     quality_against_cost,
     speedups,
 )
+from cpi_model.charts.hardware import (
+    KIND_WORDS,
+    configuration_text,
+    cost_against_latency,
+    cost_against_load,
+    describe_front,
+    describe_load,
+    describe_ranking,
+    describe_roofline,
+    ranking,
+    roofline,
+)
 from cpi_model.charts.trust import (
     MOST_BARS,
     describe_errors,
@@ -37,10 +49,12 @@ from cpi_model.charts.whatif import (
 )
 
 __all__ = [
-    "DARK", "LIGHT", "MOST_BARS", "Figure", "Palette", "against_concurrency", "break_even",
-    "bridge", "cost_breakdown", "delays", "describe_break_even", "describe_breakdown",
-    "describe_bridge", "describe_curve", "describe_curves", "describe_delays", "describe_errors",
-    "describe_limit_costs", "describe_memory", "describe_qualities", "describe_scatter",
-    "describe_speedups", "errors_by_group", "limit_costs", "measured_text", "memory",
-    "predicted_against_measured", "quality_against_cost", "speedups", "stack", "throughput_latency",
+    "DARK", "KIND_WORDS", "LIGHT", "MOST_BARS", "Figure", "Palette", "against_concurrency",
+    "break_even", "bridge", "configuration_text", "cost_against_latency", "cost_against_load",
+    "cost_breakdown", "delays", "describe_break_even", "describe_breakdown", "describe_bridge",
+    "describe_curve", "describe_curves", "describe_delays", "describe_errors", "describe_front",
+    "describe_limit_costs", "describe_load", "describe_memory", "describe_qualities",
+    "describe_ranking", "describe_roofline", "describe_scatter", "describe_speedups",
+    "errors_by_group", "limit_costs", "measured_text", "memory", "predicted_against_measured",
+    "quality_against_cost", "ranking", "roofline", "speedups", "stack", "throughput_latency",
 ]  # fmt: skip

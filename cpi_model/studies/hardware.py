@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -125,7 +126,7 @@ class AgainstLoad:
 
 
 def against_load(
-    scenario: Scenario, catalog: Catalog, progress: Callable[[float], None] | None = None
+    scenario: Scenario, catalog: Catalog, progress: Callable[[float], object] | None = None
 ) -> AgainstLoad:
     """Cost of the best hardware from little to much traffic.
 
@@ -166,7 +167,7 @@ def against_load(
     winners = [list(by_chip)[place] for place in np.argmin(table, axis=0)]
     crossovers = tuple(
         (math.sqrt(loads[place - 1] * loads[place]), before, after)
-        for place, (before, after) in enumerate(zip(winners, winners[1:], strict=False), start=1)
+        for place, (before, after) in enumerate(pairwise(winners), start=1)
         if before != after
     )
     here = int(np.argmin(np.abs(np.log(loads / scenario.requests_per_s))))

@@ -14,6 +14,18 @@ from cpi_model.ui.batching import (
 from cpi_model.ui.catalog import catalog_tables
 from cpi_model.ui.compression import levers, precision_table, quality, savings, student
 from cpi_model.ui.frame import PAGES, PRESETS, frame
+from cpi_model.ui.hardware import (
+    against_load,
+    cheapest,
+    front,
+    left_out,
+    limits,
+    ranking,
+    roofline,
+    search,
+    side_by_side,
+)
+from cpi_model.ui.hardware import table as hardware_table
 from cpi_model.ui.trust import (
     errors_of_this_kind,
     measured_runs,
@@ -32,9 +44,10 @@ from cpi_model.ui.whatif import (
 )
 
 __all__ = [
-    "PAGES", "PRESETS", "against_concurrency", "all_costs", "answer", "catalog_tables",
-    "errors_of_this_kind", "frame", "headline", "levers", "limit_costs",
-    "measured_runs", "modes", "never_measured", "notes", "own_measurements", "parts", "places",
-    "precision_table", "quality", "refine", "savings", "student", "subject", "throughput_latency",
-    "under_load", "why",
+    "PAGES", "PRESETS", "against_concurrency", "against_load", "all_costs", "answer",
+    "catalog_tables", "cheapest", "errors_of_this_kind", "frame", "front", "hardware_table",
+    "headline", "left_out", "levers", "limit_costs", "limits", "measured_runs", "modes",
+    "never_measured", "notes", "own_measurements", "parts", "places", "precision_table", "quality",
+    "ranking", "refine", "roofline", "savings", "search", "side_by_side", "student", "subject",
+    "throughput_latency", "under_load", "why",
 ]  # fmt: skip

@@ -22,6 +22,8 @@ CHOICES = {
     "year": "Year", "none": "None", "unstructured": "Anywhere", "two_of_four": "Two of four",
     "continuous": "Continuous", "dynamic": "Dynamic", "static": "Static",
     "disaggregated": "Prefill and decode apart",
+    "any": "Any", "no_spot": "All but spot", "same": "The one above", "inference": "Inference",
+    "good_inference": "Inference in time",
 }  # fmt: skip
 SPOKEN_UNITS = {"", "share", "×", "1/s", "requests", "items", "per USD"}
 """Units that the title of their field says already, or that stand beside the value."""

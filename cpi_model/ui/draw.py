@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 from plotly.basedatatypes import BaseFigure
@@ -47,9 +48,14 @@ class _Drawn(BaseFigure):  # type: ignore[misc]
         return figure
 
 
-def chart(figure: charts.Figure, key: str, words: str) -> None:
-    """A chart, with words for those who cannot see it."""
-    st.plotly_chart(_Drawn(figure), key=key, theme=None, config=CHART, alt=words)
+def chart(
+    figure: charts.Figure, key: str, words: str, on_select: Callable[[], None] | None = None
+) -> None:
+    """A chart, with words for those who cannot see it; `on_select` is called after a click."""
+    picked: dict[str, Any] = {}
+    if on_select is not None:
+        picked = {"on_select": on_select, "selection_mode": "points"}
+    st.plotly_chart(_Drawn(figure), key=key, theme=None, config=CHART, alt=words, **picked)
 
 
 def sentences(heading: str, lines: list[str]) -> None:

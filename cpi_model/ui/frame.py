@@ -15,6 +15,7 @@ from cpi_model.ui import controls, draw, state
 
 PAGES: tuple[tuple[str, str, str], ...] = (
     ("app.py", "What-if", ":material/tune:"),
+    ("pages/5_Hardware.py", "Hardware", ":material/memory:"),
     ("pages/3_Compression.py", "Compression", ":material/compress:"),
     ("pages/4_Batching.py", "Batching", ":material/stacked_line_chart:"),
     ("pages/1_Catalog.py", "Catalog", ":material/menu_book:"),
