@@ -1,6 +1,6 @@
 """Speed and memory of the model itself, each figure measured in a process of its own.
 
-python -m bench.engine many|single|catalog|import|estimate|simulation
+python -m bench.engine many|optimiser|single|catalog|import|estimate|simulation
 """
 
 from __future__ import annotations
@@ -105,6 +105,21 @@ def many() -> dict[str, float]:
     }
 
 
+def optimiser() -> dict[str, float]:
+    """The search over the whole catalog for one language model, choices looked up before."""
+    from cpi_model.catalog import catalog
+    from cpi_model.scenario import Scenario
+    from cpi_model.studies.optimise import search
+
+    _stay_on_one_core()
+    scenario, facts = Scenario(model="llama-3.1-70b"), catalog()
+    found = search(scenario, facts)
+    # A slider was moved: nothing but the table of choices is known.
+    moved = scenario.model_copy(update={"requests_per_s": 11.0})
+    best = min(_seconds(lambda: search(moved, facts)) for _ in range(5))
+    return {"optimiser_configs": found.evaluated, "optimiser_s": round(best, 3)}
+
+
 def single() -> dict[str, float]:
     """The default scenario, from numbers to estimate, and from choices to numbers."""
     from cpi_model.catalog import catalog
@@ -185,6 +200,7 @@ def _microseconds(action: Callable[[], object], count: int = 500) -> float:
 
 MEASUREMENTS: dict[str, Callable[[], dict[str, float]]] = {
     "many": many,
+    "optimiser": optimiser,
     "single": single,
     "catalog": catalog,
     "import": import_,

@@ -14,6 +14,7 @@ from cpi_model.catalog import catalog
 from cpi_model.export import money
 from cpi_model.scenario import Scenario
 from cpi_model.studies.answer import answer
+from cpi_model.studies.optimise import search
 from cpi_model.ui import PAGES
 
 if TYPE_CHECKING:
@@ -261,3 +262,31 @@ def test_sliders_stay_quick_while_the_batching_page_simulates(page: Page, app_ur
     use.click()
     wait_for(page, Scenario(concurrency=count))
     page.get_by_text(f"Chosen: {count}").wait_for(timeout=20_000)
+
+
+def test_a_point_that_is_clicked_becomes_the_scenario(page: Page, app_url: str) -> None:
+    live.open_app(page, f"{app_url}/Hardware?v=1")
+    chart = page.locator(".st-key-front .js-plotly-plot")
+    chart.wait_for(timeout=30_000)
+    chart.scroll_into_view_if_needed()
+    page.wait_for_timeout(500)
+    x, y = page.evaluate(FRONT_POINT)
+    page.mouse.move(x - 4, y)
+    page.mouse.move(x, y)
+    page.wait_for_timeout(300)
+    page.mouse.click(x, y)
+    found = search(Scenario(), catalog())
+    offered = [Scenario().model_copy(update=each.changes) for each in (*found.ranked, *found.front)]
+    wait_until(page, lambda: scenario_of(page) in offered, "the address of a configuration")
+    page.go_back()
+    wait_for(page, Scenario())
+
+
+FRONT_POINT = """() => {
+  const graph = document.querySelector('.st-key-front .js-plotly-plot');
+  const trace = graph._fullData[0], layout = graph._fullLayout;
+  const box = graph.getBoundingClientRect();
+  return [box.left + layout.xaxis._offset + layout.xaxis.d2p(trace.x[0]),
+          box.top + layout.yaxis._offset + layout.yaxis.d2p(trace.y[0])];
+}"""
+"""Where the first point of the front is on the screen; Plotly offers no public way to ask."""

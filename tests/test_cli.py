@@ -18,7 +18,7 @@ from cpi_model import __version__, links
 from cpi_model.__main__ import main
 from cpi_model.catalog import catalog
 from cpi_model.scenario import FIELDS, Scenario
-from cpi_model.studies import compression
+from cpi_model.studies import compression, optimise
 from cpi_model.studies.answer import answer, summary
 
 FACTS = catalog()
@@ -388,6 +388,47 @@ def test_compress_prints_a_table_for_people(cpi: Cpi) -> None:
 @pytest.mark.parametrize("change", ["scheme=nonsense", "student=bert-large", "acceptance=2"])
 def test_compress_refuses_bad_input_in_a_line(cpi: Cpi, change: str) -> None:
     ran = cpi("compress", "--set", change)
+    assert ran.code == 2
+    assert ran.output == ""
+    assert len(ran.errors.strip().splitlines()) == 1
+
+
+# best --------------------------------------------------------------------------------------------
+
+
+def test_best_prints_what_the_search_finds(cpi: Cpi) -> None:
+    ran = cpi("best", "--slo-ttft", "800", "--slo-tpot", "40", "--top", "3", "--json")
+    assert ran.code == 0
+    document = json.loads(ran.output)
+    wanted = Scenario(slo_ttft_ms=800.0, slo_tpot_ms=40.0)
+    found = optimise.search(wanted, FACTS)
+    costs = [row["cost_per_inference_usd"] for row in document["ranked"]]
+    assert costs == pytest.approx([each.cost for each in found.ranked[:3]])
+    assert document["hardware"] == len(found.ranked)
+    linked, problems = links.decode(document["ranked"][0]["link"])
+    assert problems == []
+    assert linked == wanted.model_copy(update=found.ranked[0].changes)
+
+
+def test_best_prints_a_table_for_people(cpi: Cpi) -> None:
+    ran = cpi("best", "--set", "model=bert-large", "--set", "input_tokens=128")
+    assert ran.code == 0
+    for word in ("per million", "cheapest, %", "meet all limits", "Left out", "Link of the"):
+        assert word in ran.output
+    nothing = cpi("best", "--slo-latency", "1")
+    assert nothing.code == 0
+    assert "Nothing meets all limits" in nothing.output
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--slo-ttft", "0"), ("--slo-tpot", "nan"), ("--slo-latency", "soon"), ("--top", "0"),
+        ("--set", "cascade_model=llama-3.2-1b"), ("--set", "model=nonsense"),
+    ],
+)  # fmt: skip
+def test_best_refuses_bad_input_in_a_line(cpi: Cpi, options: tuple[str, ...]) -> None:
+    ran = cpi("best", *options)
     assert ran.code == 2
     assert ran.output == ""
     assert len(ran.errors.strip().splitlines()) == 1

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
+import plotly.graph_objects as go
 import pytest
 
+from cpi_model import charts
 from cpi_model.catalog import catalog, offers
 from cpi_model.coefficients import coefficients
 from cpi_model.evaluate import evaluate
 from cpi_model.inputs import ImpossibleChoice, choose, fast_domain, numbers
 from cpi_model.scenario import Scenario
-from cpi_model.studies import compression, optimise
+from cpi_model.studies import compression, hardware, optimise
 from cpi_model.studies.answer import answer
 from cpi_model.studies.optimise import search
 from cpi_model.units import MONTH
@@ -110,14 +114,14 @@ def one_by_one(scenario: Scenario, hardware: tuple[str, ...]) -> Iterator[tuple[
 def test_trying_one_by_one_finds_the_same(
     changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(optimise, "WAYS", (1, 2, 4))
+    monkeypatch.setattr(optimise, "WAYS", (1, 2))
     monkeypatch.setattr(optimise, "STAGES", (1, 2))
     monkeypatch.setattr(optimise, "CONCURRENCIES", (8, 48))
     monkeypatch.setattr(optimise, "_TABLES", {})
-    hardware = ("l4", "a10g")
+    chips = ("l4", "a10g")[: 1 if changes else 2]
     scenario = CHAT.model_copy(update=changes | {"cloud": "aws"})
-    found = search(scenario, FACTS, hardware)
-    every = list(one_by_one(scenario, hardware))
+    found = search(scenario, FACTS, chips)
+    every = list(one_by_one(scenario, chips))
     assert found.best is not None, found.rejected
     assert found.best.cost == pytest.approx(min(cost for cost, _ in every), rel=1e-9)
     for each in found.ranked:
@@ -241,3 +245,66 @@ def test_trees_and_small_encoders_come_out_on_cpus() -> None:
     found = search(many, FACTS)
     assert found.best is not None
     assert found.best.choice.accelerator.kind != "cpu"
+
+
+# Behind the short list ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scenario", [CHAT, EXPERTS, RANKING, TREES], ids=lambda s: s.model)
+def test_no_work_is_above_its_roof(scenario: Scenario) -> None:
+    found = search(scenario, FACTS)
+    for line in hardware.rooflines(scenario, found.ranked):
+        for point in line.points:
+            roof = min(line.peak, point.intensity * line.bandwidth)
+            assert 0 < point.flops <= roof * (1 + 1e-9), (line.name, point)
+
+
+@pytest.mark.parametrize("scenario", [CHAT, RANKING, TREES], ids=lambda s: s.model)
+def test_terms_multiply_to_the_ratio_of_the_costs(scenario: Scenario) -> None:
+    plain = scenario.model_copy(update={"scaling": "peak"})
+    ranked = search(plain, FACTS).ranked
+    for first, second in ((ranked[0], ranked[-1]), (ranked[3], ranked[1])):
+        *why, cost = hardware.factors(plain, first, second)
+        assert math.prod(term.ratio for term in why) == pytest.approx(cost.ratio)
+        assert cost.ratio == pytest.approx(second.cost / first.cost)
+
+
+def test_cost_against_load_agrees_with_the_search_at_each_load() -> None:
+    chosen = ("l4", "h100-sxm", "b200-sxm", "graviton4")
+    few = replace(FACTS, accelerators={chip: FACTS.accelerators[chip] for chip in chosen})
+    scenario = CHAT.model_copy(update={"purchases": "any"})
+    found = hardware.against_load(scenario, few)
+    for place in (0, 20, 30, 60):
+        there = scenario.model_copy(update={"requests_per_s": float(found.loads[place])})
+        best = search(there, few).best
+        assert best is not None
+        least = min(costs[place] for costs in found.costs.values() if math.isfinite(costs[place]))
+        # Between the loads that are searched another split could be a little cheaper.
+        assert best.cost * (1 - 1e-9) <= least <= best.cost * 1.1
+    for load, before, after in found.crossovers:
+        assert before != after
+        assert found.loads[0] < load < found.loads[-1]
+
+
+def test_every_kind_is_on_the_short_list() -> None:
+    found = search(CHAT.model_copy(update={"purchases": "any"}), FACTS)
+    kinds = {each.choice.accelerator.kind for each in found.ranked}
+    shown = hardware.short_list(found, 5)
+    assert shown[:5] == found.ranked[:5]
+    assert {each.choice.accelerator.kind for each in shown} == kinds >= {"gpu", "tpu", "cpu"}
+
+
+@pytest.mark.parametrize("scenario", [CHAT, TREES], ids=lambda s: s.model)
+@pytest.mark.parametrize("palette", [charts.LIGHT, charts.DARK])
+def test_plotly_takes_the_figures(scenario: Scenario, palette: charts.Palette) -> None:
+    found = search(scenario, FACTS)
+    now = answer(scenario, FACTS).estimate
+    figures = [
+        charts.ranking(found.ranked, scenario, palette),
+        charts.cost_against_latency(found.ranked, found.front, now, scenario, palette),
+        charts.cost_against_latency((), (), None, scenario, palette),
+        charts.roofline(hardware.rooflines(scenario, found.ranked[:5]), palette),
+    ]
+    for figure in figures:
+        assert len(go.Figure(figure).data) == len(figure["data"])
+        json.dumps(figure, allow_nan=False)

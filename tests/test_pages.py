@@ -12,7 +12,7 @@ from cpi_model import links
 from cpi_model.catalog import catalog
 from cpi_model.export import money, percent
 from cpi_model.scenario import FIELDS, Scenario
-from cpi_model.studies import compression
+from cpi_model.studies import compression, optimise
 from cpi_model.studies.answer import answer
 from cpi_model.ui import PAGES, PRESETS
 from cpi_model.units import MILLION, MONTH
@@ -20,6 +20,7 @@ from cpi_model.units import MILLION, MONTH
 ROOT = Path(__file__).resolve().parent.parent
 CATALOG = "pages/1_Catalog.py"
 COMPRESSION = "pages/3_Compression.py"
+HARDWARE = "pages/5_Hardware.py"
 MANY = Scenario(
     model="llama-3.1-70b", tensor_parallel=2, scheme="fp8", kv_precision="fp8", draft_model="head",
     cascade_model="llama-3.1-8b", student="ratio", requests_per_s=50.0, exit_share=0.1,
@@ -396,3 +397,60 @@ def test_tables_of_levers_open() -> None:
         opened.session_state[key] = True
     opened.run()
     assert not opened.exception
+
+
+# Hardware ----------------------------------------------------------------------------------------
+
+
+def test_the_cheapest_hardware_can_be_used() -> None:
+    opened = app("v=1&m=llama-3.1-70b&q=fp8&tp=2", HARDWARE)
+    start = Scenario(model="llama-3.1-70b", scheme="fp8", tensor_parallel=2)
+    best = optimise.search(start, catalog()).best
+    assert best is not None
+    said = texts(opened)
+    assert f"**{best.choice.accelerator.name}** is the cheapest" in said
+    assert money(best.cost * MILLION, start).replace("$", r"\$") in said
+    # Ranking, front and rooflines.
+    assert len(opened.get("plotly_chart")) == 3
+    opened.button(key="use_best").click().run()
+    assert not opened.exception
+    assert scenario(opened) == start.model_copy(update=best.changes)
+    # The headline is now what the search has found.
+    assert figures(opened)["Cost per inference"] == money(best.cost, start)
+
+
+def test_limits_on_the_page_are_fields_of_the_scenario() -> None:
+    opened = app("v=1", HARDWARE)
+    opened.session_state["limits"] = True
+    opened.run()
+    opened.slider(key="hw_slo_share").set_value(0.9).run()
+    opened.number_input(key="hw_max_devices").set_value(2).run()
+    assert not opened.exception
+    assert scenario(opened) == Scenario(slo_share=0.9, max_devices=2)
+    opened.number_input(key="hw_max_usd_per_month").set_value(0.5).run()
+    assert "Nothing that is known keeps all limits" in texts(opened)
+    assert "over the budget" in texts(opened)
+
+
+def test_everything_that_is_folded_opens() -> None:
+    opened = app("v=1&m=gbt-fraud-500x8&e=treelite&q=fp32&hw=graviton4&cur=EUR&fx=0.9", HARDWARE)
+    for key in ("limits", "loads", "terms", "left_out"):
+        opened.session_state[key] = True
+    opened.run()
+    assert not opened.exception
+    assert "Cheapest at little traffic" in texts(opened)
+    assert "quality not measured" in texts(opened)
+    opened.selectbox(key="side_1").select_index(3).run()
+    opened.text_input(key="hardware_words").set_value("cpu").run()
+    assert not opened.exception
+
+
+@pytest.mark.parametrize("change", ["cm=llama-3.2-1b", "st=ratio"])
+def test_two_models_are_searched_without_one(change: str) -> None:
+    opened = app(f"v=1&{change}", HARDWARE)
+    assert "looks for the hardware of one model" in texts(opened)
+    (remedy,) = (button for button in opened.button if button.label == "Search without it")
+    remedy.click().run()
+    assert not opened.exception
+    assert scenario(opened) == Scenario()
+    assert "is the cheapest" in texts(opened)

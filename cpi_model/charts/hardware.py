@@ -26,6 +26,8 @@ KINDS = ("gpu", "tpu", "cpu", "asic", "edge")
 """Kinds of hardware, in the order of their colours."""
 KIND_WORDS = {"gpu": "GPU", "tpu": "TPU", "cpu": "CPU", "asic": "ASIC", "edge": "edge"}
 LONGEST_NAME = 24
+MOST_TIMES = 8.0
+"""Bars are cut at so many times the cheapest."""
 SCATTER_HEIGHT = 380
 
 
@@ -82,33 +84,30 @@ def ranking(
         (cost, cost) if math.isnan(each.low) else (each.low * rate, each.high * rate)
         for each, cost in zip(found, costs, strict=True)
     ]
-    # A range that leaves the picture is cut: the order of the others must stay readable.
-    high = 1.3 * max(costs, default=1.0)
+    # What is many times dearer is cut, so that the first ones can still be told apart.
+    high = min(1.3 * max(costs, default=1.0), MOST_TIMES * min(costs, default=1.0))
     bars = {
         "type": "bar", "orientation": "h", "name": "Cost", "width": 0.62, "y": places,
-        "x": [float(f"{cost:.5g}") for cost in costs],
+        "x": [float(f"{min(cost, high):.5g}") for cost in costs],
         "marker": {"color": [_colour(each, palette) for each in found]},
         "hoverinfo": "text",
         "hovertext": [configuration_text(each, scenario) for each in found],
         "error_x": {
             "type": "data", "symmetric": False, "color": palette.ink, "thickness": 1.2, "width": 4,
             "array": [
-                float(f"{min(last, high) - cost:.4g}")
+                float(f"{max(min(last, high) - cost, 0.0):.4g}")
                 for (_, last), cost in zip(ends, costs, strict=True)
             ],
             "arrayminus": [
-                float(f"{cost - first:.4g}") for (first, _), cost in zip(ends, costs, strict=True)
+                float(f"{cost - first if cost < high else 0.0:.4g}")
+                for (first, _), cost in zip(ends, costs, strict=True)
             ],
         },
     }  # fmt: skip
-    inside = [
-        base.Word(
-            0, place, f" {sign}{large(cost)}", palette.on_series[
-                KINDS.index(each.choice.accelerator.kind)
-            ] if cost > 0.16 * high else "rgba(0,0,0,0)",
-        )
-        for each, place, cost in zip(found, places, costs, strict=True)
-    ]  # fmt: skip
+    words = [
+        _cost_word(each, place, cost, last, high, sign, palette)
+        for each, place, cost, (_, last) in zip(found, places, costs, ends, strict=True)
+    ]
     ticks = base.steps(high, 4)
     layout = base.layout(
         palette,
@@ -124,7 +123,20 @@ def ranking(
             showgrid=False, showline=False,
         ),
     )  # fmt: skip
-    return {"data": [bars, base.words(inside)], "layout": layout}
+    return {"data": [bars, base.words(words)], "layout": layout}
+
+
+def _cost_word(
+    each: Configuration, place: float, cost: float, last: float, high: float, sign: str,
+    palette: Palette,
+) -> base.Word:  # fmt: skip
+    """The cost of a bar: behind its range where there is room, else in the bar."""
+    text = f"{sign}{large(cost)}"
+    end = max(cost, last)
+    if end < 0.84 * high:
+        return base.Word(end, place, f" {text}", palette.ink)
+    kind = KINDS.index(each.choice.accelerator.kind)
+    return base.Word(0, place, f" {text}{' ▸' if cost > high else ''}", palette.on_series[kind])
 
 
 def cost_against_latency(

@@ -12,7 +12,7 @@ import streamlit as st
 from cpi_model.catalog import catalog
 from cpi_model.export import digits
 from cpi_model.scenario import FIELDS, FieldInfo, Scenario
-from cpi_model.studies.options import DECIDING, OFFERED, Option, options
+from cpi_model.studies.options import DECIDING, OFFERED, SEARCHING, Option, options
 from cpi_model.ui import state
 
 CHOICES = {
@@ -103,12 +103,17 @@ def _number(info: FieldInfo, key: str, hidden: bool = False) -> None:
     st.number_input(
         f"{_label(info)}, exact" if hidden else _label(info),
         help=None if hidden else _help(info),
-        placeholder="found for you" if info.optional else None,
+        placeholder=_empty(info) if info.optional else None,
         label_visibility="collapsed" if hidden else "visible",
         width=84 if hidden else "stretch",
         **limits,
         **state.shown(info.name, key),
     )
+
+
+def _empty(info: FieldInfo) -> str:
+    """What an empty box means."""
+    return "no limit" if info.name in SEARCHING else "found for you"
 
 
 def _log_slider(info: FieldInfo, scenario: Scenario, place: str) -> None:

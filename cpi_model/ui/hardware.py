@@ -19,8 +19,9 @@ from cpi_model.studies import hardware, optimise
 from cpi_model.studies.answer import Answer
 from cpi_model.studies.hardware import AgainstLoad, Term
 from cpi_model.studies.optimise import Configuration, Search
+from cpi_model.studies.options import SEARCHING
 from cpi_model.ui import controls, draw, state
-from cpi_model.units import MILLION
+from cpi_model.units import MILLION, MILLISECOND
 
 MOST_BARS = 14
 MOST_ROOFS = 5
@@ -123,13 +124,34 @@ def limits(scenario: Scenario) -> None:
         name for name in LIMITS
         if (tokens or name not in TOKENS) and (name != "cloud" or scenario.instance == "auto")
     ]  # fmt: skip
-    with st.container(border=True):
-        st.caption("What it must keep")
-        for row in range(0, len(names), COLUMNS):
-            columns = st.columns(COLUMNS, gap="medium")
-            for name, column in zip(names[row : row + COLUMNS], columns, strict=False):
-                with column:
-                    controls.control(FIELDS[name], scenario, "h")
+    section = st.expander(
+        _limits_text(scenario, tokens), key="limits", on_change="rerun", icon=":material/rule:"
+    )  # fmt: skip
+    if section.open:
+        with section, st.grid(COLUMNS, min_column_width=210, gap=14):
+            for name in names:
+                controls.control(FIELDS[name], scenario, "h")
+
+
+def _limits_text(scenario: Scenario, tokens: bool) -> str:
+    """The limits in a line."""
+    words = [
+        f"first token {duration(scenario.slo_ttft_ms * MILLISECOND)}",
+        f"per token {duration(scenario.slo_tpot_ms * MILLISECOND)}",
+    ] if tokens else []  # fmt: skip
+    words += [
+        f"whole request {duration(scenario.slo_latency_ms * MILLISECOND)}",
+        f"for {percent(scenario.slo_share)} of requests",
+        f"quality kept {percent(scenario.quality_floor)}",
+        draw.counted(scenario.spare_replicas, "spare replica"),
+    ]
+    more = [
+        name for name in LIMITS
+        if name in (*SEARCHING, "cloud", "region")
+        and name != "slo_share" and getattr(scenario, name) != FIELDS[name].default
+    ]  # fmt: skip
+    words += [FIELDS[name].title.lower() for name in more]
+    return f"What it must keep: {', '.join(words)}"
 
 
 # The answer ---------------------------------------------------------------------------------------
