@@ -522,6 +522,7 @@ def best(
     from cpi_model import links
     from cpi_model.inputs import ImpossibleChoice
     from cpi_model.studies import optimise
+    from cpi_model.units import MILLION
 
     scenario, facts = _scenario(link, file, assignments), _facts()
     limits: dict[str, float | None] = {
@@ -544,6 +545,14 @@ def best(
         _print_json(optimise.summary(found, top))
     else:
         _print_best(scenario, optimise.summary(found, top), facts)
+        if found.best is None:
+            for each in optimise.loosened(scenario, facts):
+                (change,) = (f"{name}={value}" for name, value in each.changes.items())
+                _print_lines([
+                    f"  --set {change}: {each.best.choice.accelerator.name}, "
+                    f"{_digits(each.best.cost * MILLION * scenario.currency_per_usd)} "
+                    f"{scenario.currency} per million"
+                ])  # fmt: skip
 
 
 def _print_best(scenario: Scenario, document: Mapping[str, Any], facts: Catalog) -> None:
@@ -588,7 +597,9 @@ def _print_best(scenario: Scenario, document: Mapping[str, Any], facts: Catalog)
         f"Without a known price: {len(document['without_price'])} pieces of hardware.",
     ])  # fmt: skip
     if not rows:
-        _print_lines(["Nothing meets all limits: loosen the one that most failed by."])
+        _print_lines(
+            ["Nothing meets all limits. What works, if anything, with one of them changed:"]
+        )
     else:
         _print_lines([f"Link of the cheapest: {document['ranked'][0]['link']}"])
 

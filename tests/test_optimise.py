@@ -107,7 +107,7 @@ def one_by_one(scenario: Scenario, hardware: tuple[str, ...]) -> Iterator[tuple[
     "changes",
     [
         {},
-        {"slo_tpot_ms": 40.0, "max_devices": 80},
+        {"slo_tpot_ms": 40.0, "max_devices": 120},
         {"requests_per_s": 3.0, "spare_replicas": 1, "max_usd_per_month": 30_000.0},
     ],
 )
@@ -202,6 +202,16 @@ def test_quality_that_nobody_measured_is_not_offered() -> None:
     found = search(TREES, FACTS)
     assert "quality unknown" in found.rejected["graviton4"]
     assert {each.choice.scheme.id for each in found.ranked} <= {"bf16", "fp32"}
+
+
+def test_where_nothing_works_the_limit_in_the_way_is_named() -> None:
+    tight = CHAT.model_copy(update={"max_usd_per_month": 1.0, "slo_latency_ms": 60_000.0})
+    assert search(tight, FACTS).best is None
+    (only,) = optimise.loosened(tight, FACTS)
+    assert only.changes == {"max_usd_per_month": None}
+    best = search(CHAT.model_copy(update={"slo_latency_ms": 60_000.0}), FACTS).best
+    assert best is not None
+    assert only.best.cost == best.cost
 
 
 def test_an_own_price_counts_for_the_chip_that_is_chosen() -> None:

@@ -423,13 +423,19 @@ def test_limits_on_the_page_are_fields_of_the_scenario() -> None:
     opened = app("v=1", HARDWARE)
     opened.session_state["limits"] = True
     opened.run()
-    opened.slider(key="hw_slo_share").set_value(0.9).run()
+    opened.slider(key="hw_slo_share").set_value(0.9)
     opened.number_input(key="hw_max_devices").set_value(2).run()
     assert not opened.exception
     assert scenario(opened) == Scenario(slo_share=0.9, max_devices=2)
-    opened.number_input(key="hw_max_usd_per_month").set_value(0.5).run()
-    assert "Nothing that is known keeps all limits" in texts(opened)
-    assert "over the budget" in texts(opened)
+    best = optimise.search(scenario(opened), catalog()).best
+    assert best is not None
+    assert money(best.cost * MILLION, Scenario()).replace("$", r"\$") in texts(opened)
+    poor = app("v=1&maxusd=0.5", HARDWARE)
+    assert "Nothing that is known keeps all limits" in texts(poor)
+    poor.button(key="loosen_max_usd_per_month").click().run()
+    assert not poor.exception
+    assert scenario(poor) == Scenario()
+    assert "is the cheapest" in texts(poor)
 
 
 def test_everything_that_is_folded_opens() -> None:

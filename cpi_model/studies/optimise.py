@@ -474,6 +474,31 @@ def search(scenario: Scenario, catalog: Catalog, hardware: Collection[str] | Non
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Loosened:
+    """A limit without which something can be offered."""
+
+    field: str
+    changes: dict[str, Any]
+    best: Configuration
+
+
+def loosened(scenario: Scenario, catalog: Catalog) -> list[Loosened]:
+    """Where nothing keeps all limits: each limit that alone stands in the way, cheapest first."""
+    free: dict[str, Any] = {
+        name: FIELDS[name].maximum for name in ("slo_ttft_ms", "slo_tpot_ms", "slo_latency_ms")
+    } | {"slo_share": 0.5, "quality_floor": 0.0, "purchases": "any", "cloud": "any",
+         "region": "any", **dict.fromkeys(LIMITED)}  # fmt: skip
+    found = []
+    for field, value in free.items():
+        if getattr(scenario, field) == value:
+            continue
+        best = search(scenario.model_copy(update={field: value}), catalog).best
+        if best is not None:
+            found.append(Loosened(field, {field: value}, best))
+    return sorted(found, key=lambda each: each.best.cost)
+
+
 def _one_model(field: str, what: str) -> ImpossibleChoice:
     return ImpossibleChoice((Problem(
         f"The search looks for the hardware of one model, and the scenario has {what}.", field,

@@ -18,7 +18,7 @@ from cpi_model.scenario import FIELDS, Scenario
 from cpi_model.studies import hardware, optimise
 from cpi_model.studies.answer import Answer
 from cpi_model.studies.hardware import AgainstLoad, Term
-from cpi_model.studies.optimise import Configuration, Search
+from cpi_model.studies.optimise import Configuration, Loosened, Search
 from cpi_model.studies.options import SEARCHING
 from cpi_model.ui import controls, draw, state
 from cpi_model.units import MILLION, MILLISECOND
@@ -104,6 +104,12 @@ def search(scenario: Scenario) -> Search | None:
     return None
 
 
+@lru_cache(maxsize=64)
+def _loosened(scenario: Scenario, today: date) -> tuple[Loosened, ...]:
+    with draw.turns():
+        return tuple(optimise.loosened(scenario, catalog()))
+
+
 @lru_cache(maxsize=16)
 def _loads(scenario: Scenario, today: date) -> AgainstLoad:
     bar = st.progress(0.0, "Trying everything at eight loads")
@@ -161,7 +167,7 @@ def cheapest(found: Search, result: Answer) -> None:
     """The cheapest in a sentence, with how sure that is, and a button to take it."""
     best, scenario = found.best, result.scenario
     if best is None:
-        _nothing(found)
+        _nothing(found, scenario)
         return
     name = best.choice.accelerator.name
     text = (
@@ -200,14 +206,23 @@ def _why_not(result: Answer) -> str:
     return "with what the search does not try"
 
 
-def _nothing(found: Search) -> None:
+def _nothing(found: Search, scenario: Scenario) -> None:
+    """What could be loosened, where nothing keeps all limits."""
     with st.container(border=True):
         st.markdown(":material/block: **Nothing that is known keeps all limits**")
-        st.caption(
-            "Loosen the one by which most failed: " + _counts(_all_reasons(found), 4) + "."
-            if found.rejected
-            else "No hardware has a known price here: look in another region or cloud."
-        )  # fmt: skip
+        with st.spinner("Trying without each limit", show_time=True):
+            options = _loosened(_key(scenario), date.today())
+        if not options:
+            st.caption("No single limit stands in the way: loosen several, or change the model.")
+            return
+        st.caption("It works without one of them:")
+        for each in options:
+            title = FIELDS[each.field].title.removeprefix("Limit: ").lower()
+            st.button(
+                f"Without a limit on {title}: {each.best.choice.accelerator.name} from "
+                f"{draw.escaped(money(each.best.cost * MILLION, scenario))} per million",
+                key=f"loosen_{each.field}", on_click=state.apply, args=(each.changes,),
+            )  # fmt: skip
 
 
 def _all_reasons(found: Search) -> dict[str, int]:
