@@ -547,7 +547,7 @@ def best(
         _print_best(scenario, optimise.summary(found, top), facts)
         if found.best is None:
             for each in optimise.loosened(scenario, facts):
-                (change,) = (f"{name}={value}" for name, value in each.changes.items())
+                (change,) = (f"{name}={'' if v is None else v}" for name, v in each.changes.items())
                 _print_lines([
                     f"  --set {change}: {each.best.choice.accelerator.name}, "
                     f"{_digits(each.best.cost * MILLION * scenario.currency_per_usd)} "
@@ -569,19 +569,21 @@ def _print_best(scenario: Scenario, document: Mapping[str, Any], facts: Catalog)
             else row["probability_cheapest"] / PERCENT,
             "bought": f"{row['instance']}, {row['purchase'].replace('_', ' ')}",
             "split": _split(row),
+            # Without tokens it is the whole latency.
+            "ttft_ms": None if row["tpot_ms"] is None else row["ttft_ms"],
         }
         for row in document["ranked"]
     ]  # fmt: skip
-    _print_table(
-        {
-            "name": "Hardware", "cost": f"{scenario.currency} per million", "likely": "likely",
-            "chance": "cheapest, %", "bought": "instance", "scheme": "precision",
-            "engine": "engine", "split": "devices", "concurrency": "at a time",
-            "replicas": "replicas", "ttft_ms": "first token, ms", "tpot_ms": "per token, ms",
-            "latency_p95_ms": "latency p95, ms", "limited_by": "limited by",
-        },
-        rows, spare=("limited_by", "latency_p95_ms", "tpot_ms", "ttft_ms", "replicas", "engine"),
-    )  # fmt: skip
+    columns = {
+        "name": "Hardware", "cost": f"{scenario.currency} per million", "likely": "likely",
+        "chance": "cheapest, %", "bought": "instance", "scheme": "precision",
+        "engine": "engine", "split": "devices", "concurrency": "at a time",
+        "replicas": "replicas", "ttft_ms": "first token, ms", "tpot_ms": "per token, ms",
+        "latency_p95_ms": "latency p95, ms", "limited_by": "limited by",
+    }  # fmt: skip
+    spare = ("limited_by", "latency_p95_ms", "tpot_ms", "ttft_ms", "replicas", "engine")
+    if rows:
+        _print_table(columns, rows, spare=spare)
     reasons: dict[str, int] = {}
     for counts in document["rejected"].values():
         for reason, count in counts.items():

@@ -31,6 +31,8 @@ LIMITS = (
     "cheapest_by",
 )  # fmt: skip
 COLUMNS = 4
+MOSTLY = 0.5
+"""Share of the cost below which it is not hardware that decides."""
 TOKENS = ("slo_ttft_ms", "slo_tpot_ms")
 FREE = {
     **dict.fromkeys(("accelerator", "scheme", "engine", "instance", "concurrency"), ""),
@@ -184,6 +186,12 @@ def cheapest(found: Search, result: Answer) -> None:
             text += f" That is {percent(saved)} less than now."
         elif saved < -0.0005:
             text += f" Now it is {percent(-saved)} cheaper, {_why_not(result)}."
+    hardware_share = float(best.estimate.compute_cost + best.estimate.memory_cost) / best.cost
+    if hardware_share < MOSTLY:
+        text += (
+            f" Hardware is {percent(hardware_share)} of that; logs, network, storage and the "
+            "platform cost much the same anywhere."
+        )
     if math.isfinite(best.probability):
         text += f" It is the cheapest in {percent(best.probability)} of the likely cases."
     with st.container(horizontal=True, vertical_alignment="center"):
