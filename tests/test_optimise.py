@@ -42,7 +42,8 @@ SPECULATIVE = Scenario(
     spot_overhead_share=0.2, memory_price_share=0.1, nonproduction_share=0.5,
     slo_ttft_ms=3000.0, slo_tpot_ms=100.0, quality_floor=0.9,
 )  # fmt: skip
-SOME = [CHAT, EXPERTS, RANKING, TREES, SPECULATIVE]
+LARGE = Scenario(model="deepseek-v3", slo_ttft_ms=4000.0, slo_tpot_ms=100.0, cloud="aws")
+SOME = [LARGE, CHAT, EXPERTS, RANKING, TREES, SPECULATIVE]
 
 
 @pytest.mark.parametrize("scenario", SOME, ids=lambda scenario: scenario.model)
@@ -65,6 +66,8 @@ def test_what_is_found_costs_what_its_scenario_costs_and_meets_the_limits(
         assert result.choice.scheme.name not in each.kept.unknown
         assert each.low <= each.cost * (1 + 1e-9) or math.isnan(each.low)
         assert each.high >= each.cost * (1 - 1e-9) or math.isnan(each.high)
+    if scenario is LARGE:
+        assert any(each.changes["data_parallel"] > 1 for each in (*found.ranked, *found.front))
 
 
 def one_by_one(scenario: Scenario, hardware: tuple[str, ...]) -> Iterator[tuple[float, Any]]:

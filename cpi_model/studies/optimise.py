@@ -166,6 +166,8 @@ class _Table:
     """Ordered by chip."""
     columns: dict[str, Array]
     """Numbers that differ between choices, one element each."""
+    with_copies: dict[str, Array]
+    """Those that are others with copies of the attention layers."""
     platforms: tuple[_Platform, ...]
     choice_of: Places
     """Choice of each row: a choice on a platform."""
@@ -226,6 +228,8 @@ def _build(scenario: Scenario, catalog: Catalog) -> _Table:
     fitted = coefficients()
     found: list[Choice] = []
     rows: list[dict[str, float]] = []
+    copied: list[dict[str, float]] = []
+    several = scenario.model_copy(update={"data_parallel": 2})
     platforms: dict[_Platform, Instance | None] = {}
     places: list[tuple[int, _Platform]] = []
     for choice in _measured(list(choices(scenario, catalog))):
@@ -234,23 +238,31 @@ def _build(scenario: Scenario, catalog: Catalog) -> _Table:
             kinds.setdefault(_platform(choice, each), each)
         kinds = kinds or {_platform(choice, None): None}
         platforms |= kinds
-        own = served(scenario, choice, fitted)
+        own, among = served(scenario, choice, fitted), served(several, choice, fitted)
         if choice.accelerator.kind != "cpu":
             places += [(len(found), platform) for platform in kinds]
             found.append(choice)
             rows.append(own | device(scenario, choice, fitted))
+            copied.append(among)
             continue
         for platform, instance in kinds.items():
             places.append((len(found), platform))
             found.append(choice)
             here = replace(choice, instance=instance)
             rows.append(own | device(scenario, here, fitted))
+            copied.append(own)
     if not found:
         raise ImpossibleChoice((Problem(
             f"No hardware of the catalog serves {catalog.models[scenario.model].name}.", "model",
             {}, "pick another model",
         ),))  # fmt: skip
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    with_copies = {
+        name: column for name in copied[0]
+        if not np.array_equal(
+            column := np.array([row[name] for row in copied]), columns[name], equal_nan=True
+        )
+    }  # fmt: skip
     numbered = {platform: place for place, platform in enumerate(platforms)}
     choice_of = np.array([choice for choice, _ in places], dtype=np.intp)
     chips = tuple(dict.fromkeys(choice.accelerator.id for choice in found))
@@ -262,8 +274,10 @@ def _build(scenario: Scenario, catalog: Catalog) -> _Table:
         choices=tuple(found),
         columns={
             name: column for name, column in columns.items()
-            if not np.array_equal(column, np.full_like(column, column[0]), equal_nan=True)
+            if name in with_copies
+            or not np.array_equal(column, np.full_like(column, column[0]), equal_nan=True)
         },
+        with_copies=with_copies,
         platforms=tuple(platforms),
         choice_of=choice_of,
         platform_of=np.array([numbered[platform] for _, platform in places], dtype=np.intp),
@@ -568,6 +582,11 @@ class _Numbers:
         split = table.splits[grid.split_of].T
         devices = split[0] * split[1] * split[2]
         columns: dict[str, Any] = {name: column[choice] for name, column in table.columns.items()}
+        apart = split[2] > 1.0
+        columns |= {
+            name: np.where(apart, column[choice], table.columns[name][choice])
+            for name, column in table.with_copies.items()
+        }
         columns |= {name: column[platform] for name, column in self._prices.items()}
         # Without an instance, a replica's devices are bought as they are.
         bundled = np.where(self._alone[platform], devices, 1.0)
