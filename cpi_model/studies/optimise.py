@@ -238,7 +238,9 @@ def _build(scenario: Scenario, catalog: Catalog) -> _Table:
             kinds.setdefault(_platform(choice, each), each)
         kinds = kinds or {_platform(choice, None): None}
         platforms |= kinds
-        own, among = served(scenario, choice, fitted), served(several, choice, fitted)
+        own = among = served(scenario, choice, fitted)
+        if choice.model.transformer is not None and choice.model.transformer.experts:
+            among = served(several, choice, fitted)
         if choice.accelerator.kind != "cpu":
             places += [(len(found), platform) for platform in kinds]
             found.append(choice)
