@@ -173,6 +173,8 @@ class _Table:
     """Choice of each row: a choice on a platform."""
     platform_of: Places
     chips: tuple[str, ...]
+    nowhere: tuple[str, ...]
+    """Chips that could serve this and that no instance has."""
     chip_of: Places
     scheme_of: Places
     """Precision of each choice, as a place in `kept`."""
@@ -196,18 +198,21 @@ def _platform(choice: Choice, instance: Instance | None) -> _Platform:
 
 
 _TABLES: dict[tuple[int, Scenario], tuple[Catalog, _Table]] = {}
-MOST_TABLES = 16
+MOST_TABLES = 8
 
 
 def _table(scenario: Scenario, catalog: Catalog) -> _Table:
     """Choices for a scenario, kept while only sliders are moved."""
     neutral = scenario.model_copy(
         update={name: FIELDS[name].default for name in _independent(scenario, catalog)}
-    )
+        # A price of one's own puts a chip on the list that nobody rents out.
+        | ({} if scenario.device_price_usd_per_hour is None
+           else {"accelerator": scenario.accelerator, "device_price_usd_per_hour": 1.0})
+    )  # fmt: skip
     key = (id(catalog), neutral)
     if key not in _TABLES:
         if len(_TABLES) >= MOST_TABLES:
-            _TABLES.pop(next(iter(_TABLES)))
+            _TABLES.pop(next(iter(_TABLES)), None)
         # The catalog is kept too, so that its id stays its own.
         _TABLES[key] = (catalog, _build(neutral, catalog))
     return _TABLES[key][1]
@@ -232,12 +237,19 @@ def _build(scenario: Scenario, catalog: Catalog) -> _Table:
     several = scenario.model_copy(update={"data_parallel": 2})
     platforms: dict[_Platform, Instance | None] = {}
     places: list[tuple[int, _Platform]] = []
+    kinds_of: dict[str, dict[_Platform, Instance | None]] = {}
+    priced_by_hand = scenario.device_price_usd_per_hour is not None
     for choice in _measured(list(choices(scenario, catalog))):
-        kinds: dict[_Platform, Instance | None] = {}
-        for each in catalog.instances_of.get(choice.accelerator.id, ()):
-            kinds.setdefault(_platform(choice, each), each)
-        kinds = kinds or {_platform(choice, None): None}
-        platforms |= kinds
+        chip = choice.accelerator.id
+        if chip not in kinds_of:
+            kinds_of[chip] = {}
+            for each in catalog.instances_of.get(chip, ()):
+                kinds_of[chip].setdefault(_platform(choice, each), each)
+            if not kinds_of[chip] and priced_by_hand and chip == scenario.accelerator:
+                kinds_of[chip] = {_platform(choice, None): None}
+            platforms |= kinds_of[chip]
+        if not (kinds := kinds_of[chip]):
+            continue
         own = among = served(scenario, choice, fitted)
         if choice.model.transformer is not None and choice.model.transformer.experts:
             among = served(several, choice, fitted)
@@ -255,7 +267,7 @@ def _build(scenario: Scenario, catalog: Catalog) -> _Table:
             copied.append(own)
     if not found:
         raise ImpossibleChoice((Problem(
-            f"No hardware of the catalog serves {catalog.models[scenario.model].name}.", "model",
+            f"No hardware that can be rented serves {catalog.models[scenario.model].name}.", "model",
             {}, "pick another model",
         ),))  # fmt: skip
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
@@ -267,7 +279,7 @@ def _build(scenario: Scenario, catalog: Catalog) -> _Table:
     }  # fmt: skip
     numbered = {platform: place for place, platform in enumerate(platforms)}
     choice_of = np.array([choice for choice, _ in places], dtype=np.intp)
-    chips = tuple(dict.fromkeys(choice.accelerator.id for choice in found))
+    chips = tuple(chip for chip, kinds in kinds_of.items() if kinds)
     by_chip = {chip: place for place, chip in enumerate(chips)}
     schemes = {choice.scheme.id: choice for choice in found}
     by_scheme = {scheme: place for place, scheme in enumerate(schemes)}
@@ -284,6 +296,7 @@ def _build(scenario: Scenario, catalog: Catalog) -> _Table:
         choice_of=choice_of,
         platform_of=np.array([numbered[platform] for _, platform in places], dtype=np.intp),
         chips=chips,
+        nowhere=tuple(chip for chip, kinds in kinds_of.items() if not kinds),
         chip_of=np.array([by_chip[choice.accelerator.id] for choice in found], dtype=np.intp),
         scheme_of=np.array([by_scheme[choice.scheme.id] for choice in found], dtype=np.intp),
         kept=kept,
@@ -445,7 +458,7 @@ def search(scenario: Scenario, catalog: Catalog, hardware: Collection[str] | Non
     sold = set(np.unique(chip_of_row[bought]))
     unpriced = tuple(
         chip for place, chip in enumerate(table.chips) if wanted[place] and place not in sold
-    )
+    ) + tuple(chip for chip in table.nowhere if hardware is None or chip in hardware)
     whole = _grid(table, np.flatnonzero(bought))
     points = len(CONCURRENCIES)
     considered = len(whole.row_of) * points
