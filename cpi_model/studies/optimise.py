@@ -7,8 +7,10 @@ together, in one call of the model. What does not depend on sliders is looked up
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,8 +52,8 @@ MOST_DEVICES = 32
 WAYS = (1, 2, 4, 8, 16, 32)
 STAGES = (1, 2, 4)
 ENOUGH_RUNS = 50
-"""Engines with fewer measured runs of serving borrow their coefficients and would win on a guess:
-they are tried on chips that no other engine runs on."""
+"""With fewer measured runs an engine borrows its coefficients and would win on a guess: it is tried
+on chips on which no other is better known."""
 PURCHASES: dict[str, tuple[Purchase, ...]] = {
     "any": ("on_demand", "spot", "reserved_1y", "reserved_3y"),
     "no_spot": ("on_demand", "reserved_1y", "reserved_3y"),
@@ -267,8 +269,8 @@ def _build(scenario: Scenario, catalog: Catalog) -> _Table:
             copied.append(own)
     if not found:
         raise ImpossibleChoice((Problem(
-            f"No hardware that can be rented serves {catalog.models[scenario.model].name}.", "model",
-            {}, "pick another model",
+            f"No hardware that can be rented serves {catalog.models[scenario.model].name}.",
+            "model", {}, "pick another model",
         ),))  # fmt: skip
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     with_copies = {
@@ -309,18 +311,31 @@ def _build(scenario: Scenario, catalog: Catalog) -> _Table:
 
 
 def _measured(found: Sequence[Choice]) -> list[Choice]:
-    """Choices whose engine was measured, or of chips on which no such engine runs."""
+    """Choices with the engines of which most is known on each chip.
+
+    First those that were measured on such chips, else those measured elsewhere, else any.
+    """
     fitted = coefficients()
+    makers = {c.accelerator.id: (c.accelerator.kind, c.accelerator.vendor) for c in found}
+    runs: Counter[tuple[str, str, str]] = Counter()
+    for name, pairing in (*fitted.pairings.items(), *fitted.modes.items()):
+        for chip, engine in pairwise(name.split("/")):
+            if chip in makers:
+                runs[engine, *makers[chip]] += pairing.rows
 
-    def known(choice: Choice) -> bool:
-        return choice.model.transformer is None or (
-            fitted.engine(choice.engine.id).rows >= ENOUGH_RUNS
-        )
+    def known(choice: Choice) -> int:
+        if choice.model.transformer is None:
+            return 0
+        chip, engine = choice.accelerator, choice.engine.id
+        if fitted.engine(engine).rows < ENOUGH_RUNS:
+            return 0
+        return 1 + (runs[engine, chip.kind, chip.vendor] >= ENOUGH_RUNS)
 
-    chips = {choice.accelerator.id for choice in found if known(choice)}
-    return [
-        choice for choice in found if known(choice) or choice.accelerator.id not in chips
-    ]  # fmt: skip
+    most: dict[str, int] = {}
+    for choice in found:
+        chip = choice.accelerator.id
+        most[chip] = max(most.get(chip, 0), known(choice))
+    return [choice for choice in found if known(choice) == most[choice.accelerator.id]]
 
 
 def _splits(scenario: Scenario, choice: Choice) -> list[tuple[int, int, int, int]]:
