@@ -16,7 +16,7 @@ from cpi_model import charts
 from cpi_model.catalog import catalog, offers
 from cpi_model.coefficients import coefficients
 from cpi_model.evaluate import evaluate
-from cpi_model.inputs import ImpossibleChoice, choose, fast_domain, numbers
+from cpi_model.inputs import ImpossibleChoice, choose, fast_domain, numbers, slow_link
 from cpi_model.scenario import Scenario
 from cpi_model.studies import compression, hardware, optimise
 from cpi_model.studies.answer import answer
@@ -234,6 +234,21 @@ def test_an_own_price_counts_for_the_chip_that_is_chosen() -> None:
     result = answer(edge.model_copy(update=alone.changes), FACTS)
     assert result.estimate is not None
     assert alone.cost == pytest.approx(float(result.estimate.cost_per_inference))
+
+
+def test_devices_share_the_network_of_their_instance() -> None:
+    """AWS publishes 2.5 Gbit/s for g6.xlarge and 3,200 Gbit/s for the eight GPUs of p5.48xlarge."""
+    for name, gbit_each in (("aws/g6.xlarge", 2.5), ("aws/p5.48xlarge", 400.0)):
+        rented = FACTS.instances[name]
+        found = slow_link(FACTS.accelerators[rented.accelerator], rented, coefficients())
+        assert found == pytest.approx(gbit_each * 1e9 / 8)
+    # Without a published network a replica of several such instances is not offered.
+    found_rows = search(CHAT, FACTS)
+    for each in (*found_rows.ranked, *found_rows.front):
+        instance = each.choice.instance
+        assert instance is not None
+        if each.choice.devices_per_replica > fast_domain(each.choice.accelerator, instance):
+            assert instance.network_gbit_per_s
 
 
 def test_two_models_are_refused_with_a_remedy() -> None:
