@@ -128,10 +128,7 @@ def limits(scenario: Scenario) -> None:
     """What a configuration must keep to be offered."""
     model = catalog().models.get(scenario.model)
     tokens = model is None or model.transformer is not None
-    names = [
-        name for name in LIMITS
-        if (tokens or name not in TOKENS) and (name != "cloud" or scenario.instance == "auto")
-    ]  # fmt: skip
+    names = [name for name in LIMITS if tokens or name not in TOKENS]
     section = st.expander(
         _limits_text(scenario, tokens), key="limits", on_change="rerun", icon=":material/rule:"
     )  # fmt: skip
