@@ -620,6 +620,8 @@ def _split(row: Mapping[str, Any]) -> str:
             "ep": "expert_parallel"}  # fmt: skip
     parts = [f"{short}{row[name]}" for short, name in ways.items() if row[name] > 1]
     return " ".join(parts) or "1"
+
+
 # buy ---------------------------------------------------------------------------------------------
 
 

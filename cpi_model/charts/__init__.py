@@ -9,6 +9,14 @@ from cpi_model.charts.batching import (
     limit_costs,
     throughput_latency,
 )
+from cpi_model.charts.buying import (
+    cash,
+    describe_cash,
+    describe_load,
+    describe_volumes,
+    load_duration,
+    volumes,
+)
 from cpi_model.charts.compression import (
     break_even,
     bridge,
@@ -49,12 +57,5 @@ from cpi_model.charts.whatif import (
 )
 
 __all__ = [
-    "DARK", "KIND_WORDS", "LIGHT", "MOST_BARS", "Figure", "Palette", "against_concurrency",
-    "break_even", "bridge", "configuration_text", "cost_against_latency", "cost_against_load",
-    "cost_breakdown", "delays", "describe_break_even", "describe_breakdown", "describe_bridge",
-    "describe_curve", "describe_curves", "describe_delays", "describe_errors", "describe_front",
-    "describe_limit_costs", "describe_load", "describe_memory", "describe_qualities",
-    "describe_ranking", "describe_roofline", "describe_scatter", "describe_speedups",
-    "errors_by_group", "limit_costs", "measured_text", "memory", "predicted_against_measured",
-    "quality_against_cost", "ranking", "roofline", "speedups", "stack", "throughput_latency",
+    "DARK", "Figure", "KIND_WORDS", "LIGHT", "MOST_BARS", "Palette", "against_concurrency", "break_even", "bridge", "cash", "configuration_text", "cost_against_latency", "cost_against_load", "cost_breakdown", "delays", "describe_break_even", "describe_breakdown", "describe_bridge", "describe_cash", "describe_curve", "describe_curves", "describe_delays", "describe_errors", "describe_front", "describe_limit_costs", "describe_load", "describe_memory", "describe_qualities", "describe_ranking", "describe_roofline", "describe_scatter", "describe_speedups", "describe_volumes", "errors_by_group", "limit_costs", "load_duration", "measured_text", "memory", "predicted_against_measured", "quality_against_cost", "ranking", "roofline", "speedups", "stack", "throughput_latency", "volumes",
 ]  # fmt: skip

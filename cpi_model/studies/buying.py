@@ -203,7 +203,7 @@ class Buying:
     @property
     def best(self) -> Way | None:
         """The cheapest way at the scenario's volume, of those that are quick enough."""
-        able = (way for way in self.ways if way.known and _quick_enough(way, self.ways))
+        able = (way for way in self.ways if way.known and quick_enough(way, self.ways))
         return min(able, key=lambda way: way.cost, default=None)
 
     def way(self, id: str) -> Way:
@@ -211,7 +211,7 @@ class Buying:
         return next(way for way in self.ways if way.id == id)
 
 
-def _quick_enough(way: Way, ways: Sequence[Way]) -> bool:
+def quick_enough(way: Way, ways: Sequence[Way]) -> bool:
     """Whether as many requests meet the limits as where the scenario's own hardware is rented.
 
     Edge devices are other hardware; of a hosted model the speed is not known.
@@ -962,7 +962,7 @@ def crossings(volumes: Array, first: Array, second: Array) -> list[tuple[float, 
 
 def _where_the_cheapest_changes(volumes: Array, ways: Sequence[Way]) -> tuple[BreakEven, ...]:
     """The lower envelope of all curves."""
-    ways = [way for way in ways if _quick_enough(way, ways)]
+    ways = [way for way in ways if quick_enough(way, ways)]
     costs = np.array([way.costs for way in ways])
     some = ~np.isnan(costs).all(axis=0)
     if not some.any():
