@@ -58,8 +58,8 @@ def volumes(found: Buying, scenario: Scenario, palette: Palette = LIGHT) -> Figu
     decades = math.log10(high / low)
     margin = {"l": 58, "r": NAMES, "t": 22, "b": 46}
     words = _names(
-        ends, math.log10(low), decades / (VOLUMES_HEIGHT - margin["t"] - margin["b"]), right,
-        palette, power=True,
+        ends, math.log10(low), math.log10(high),
+        decades / (VOLUMES_HEIGHT - margin["t"] - margin["b"]), right, palette, power=True,
     )  # fmt: skip
     for each in found.cheapest:
         at = each.requests_per_s * MONTH
@@ -110,22 +110,25 @@ def _line(
 
 
 def _names(
-    ends: Sequence[tuple[str, float]], low: float, pixel: float, right: float, palette: Palette,
-    power: bool = False,
+    ends: Sequence[tuple[str, float]], low: float, high: float, pixel: float, right: float,
+    palette: Palette, power: bool = False,
 ) -> list[base.Word]:  # fmt: skip
     """Names beside the ends of lines, moved apart so that none covers another."""
+    step = base.LINE_HEIGHT * pixel
+    ranked = sorted(ends, key=lambda pair: pair[1])
+    places: list[float] = []
+    for _, end in ranked:
+        places.append(max(end, places[-1] + step if places else low))
+    # What was pushed out at the top goes down again, and takes those below along.
+    limit = high
+    for index in reversed(range(len(places))):
+        places[index] = limit = min(places[index], limit)
+        limit -= step
     words: list[base.Word] = []
-    place = low
-    for id, end in sorted(ends, key=lambda pair: pair[1]):
-        place = max(end, place)
+    for (id, _), place in zip(ranked, places, strict=True):
         y = 10.0**place if power else place
-        words.append(base.Word(
-            right, y, f"  {TITLES[id]}", palette.ink, "middle right",
-        ))  # fmt: skip
-        words.append(base.Word(
-            right, y, "", palette.series[COLOURS[id]], mark=8.0, symbol="square",
-        ))  # fmt: skip
-        place += base.LINE_HEIGHT * pixel
+        words.append(base.Word(right, y, f"  {TITLES[id]}", palette.ink))
+        words.append(base.Word(right, y, "", palette.series[COLOURS[id]], mark=8.0))
     return words
 
 
@@ -146,14 +149,20 @@ def load_duration(mix: Mix, palette: Palette = LIGHT) -> Figure:
     high = 1.12 * max(*need, committed)
     common = {"type": "scatter", "mode": "lines", "x": edges}
     above, below = palette.series[1], palette.series[2]
-    traces: list[dict[str, Any]] = [
-        common | {
-            "name": "By the hour", "y": need, "fill": "tozeroy", "fillcolor": above,
-            "line": {"color": above, "width": 0, "shape": "hv"},
-            "hovertemplate": "%{y} needed<extra>%{x} % of the time or more</extra>",
-        },
-    ]  # fmt: skip
+    # From back to front: what is paid and not used, what is needed, what is committed of that.
+    traces: list[dict[str, Any]] = []
     words = []
+    if committed:
+        traces.append(common | {
+            "name": "Paid and not used", "y": [committed] * len(edges), "hoverinfo": "skip",
+            "fill": "tozeroy", "fillcolor": palette.grid,
+            "line": {"color": palette.grid, "width": 0},
+        })  # fmt: skip
+    traces.append(common | {
+        "name": "By the hour", "y": need, "fill": "tozeroy", "fillcolor": above,
+        "line": {"color": above, "width": 0, "shape": "hv"},
+        "hovertemplate": "%{y} needed<extra>%{x} % of the time or more</extra>",
+    })  # fmt: skip
     if committed:
         traces.append(common | {
             "name": "Committed and used", "y": used, "fill": "tozeroy", "fillcolor": below,
@@ -164,7 +173,7 @@ def load_duration(mix: Mix, palette: Palette = LIGHT) -> Figure:
             "line": {"color": palette.ink, "width": 2, "dash": "dash"},
         })  # fmt: skip
         words.append(base.Word(
-            100.0, committed, f"committed: {digits(committed)}", palette.ink, "top left",
+            1.0, committed, f"committed: {digits(committed)}", palette.on_series[2], "bottom right",
         ))  # fmt: skip
     ticks = base.steps(high)
     layout = base.layout(
@@ -200,7 +209,12 @@ def cash(found: Cash, scenario: Scenario, palette: Palette = LIGHT) -> Figure:
         if column[-1] <= high:
             ends.append((id, float(column[-1])))
     words = _names(
-        ends, 0.0, high / (height - margin["t"] - margin["b"]), float(found.months[-1]), palette
+        ends,
+        0.0,
+        high,
+        high / (height - margin["t"] - margin["b"]),
+        float(found.months[-1]),
+        palette,
     )
     ticks = base.steps(high)
     across = [0.0, 6.0, 12.0, 18.0, 24.0, 30.0, 36.0]

@@ -233,6 +233,7 @@ def compare(scenario: Scenario, catalog: Catalog) -> Buying:
     volumes = _volumes(scenario)
     ways: dict[str, Way] = {id: _rented(id, scenario, volumes, catalog) for id in PURCHASES}
     ways["mix"], mix = _best_mix(scenario, volumes, catalog)
+    ways["mix"] = _no_dearer(ways, scenario)
     ways["owned"], fleet = _owned(scenario, volumes, catalog)
     ways["serverless"] = _serverless(scenario, volumes, catalog)
     ways["api"] = _api(scenario, volumes, catalog)
@@ -407,6 +408,23 @@ def _best_mix(scenario: Scenario, volumes: Array, catalog: Catalog) -> tuple[Way
     with np.errstate(invalid="ignore"):
         costs = np.fmin.reduce([way.costs for way, _ in known_ways])
     return replace(way, costs=costs), mix
+
+
+def _no_dearer(ways: dict[str, Way], scenario: Scenario) -> Way:
+    """The mix, or one option for everything where that costs less.
+
+    Where replicas follow the traffic, their mean number is a fraction in the rest of the app and
+    whole at each time in the mix.
+    """
+    mix = ways["mix"]
+    allowed = [id for id in PURCHASES if id != "spot" or scenario.spot_limit_share == 1.0]
+    pure = [ways[id] for id in allowed if ways[id].known]
+    with np.errstate(invalid="ignore"):
+        costs = np.fmin.reduce([mix.costs, *(way.costs for way in pure)])
+    best = min([mix, *pure] if mix.known else pure, key=lambda way: way.cost, default=mix)
+    if best is mix:
+        return replace(mix, costs=costs)
+    return replace(best, id="mix", costs=costs, note=f"all {best.title.lower()}: {best.note}")
 
 
 def _instances(scenario: Scenario, catalog: Catalog) -> dict[str, str]:
@@ -646,12 +664,13 @@ def _cash(fleet: _Fleet | None, scenario: Scenario, ways: Sequence[Way]) -> Cash
         fleet.purchase, fleet.running, scenario.resale_share, scenario.owned_years * YEAR,
         months * MONTH,
     ))  # fmt: skip
-    payback = {
-        way.id: float(
-            ownership.payback_time(fleet.purchase, fleet.running, way.monthly / MONTH)
-        )
-        for way in ways if way.known and way.id != "owned"
-    }  # fmt: skip
+    life = scenario.owned_years * YEAR
+    payback = {}
+    for way in ways:
+        if way.known and way.id != "owned":
+            after = ownership.payback_time(fleet.purchase, fleet.running, way.monthly / MONTH)
+            # Later the next fleet would have to be bought.
+            payback[way.id] = float(after) if after <= life else math.inf
     return Cash(months, paid, fleet.purchase, payback)
 
 

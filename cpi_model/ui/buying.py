@@ -11,9 +11,9 @@ import streamlit as st
 
 from cpi_model import charts
 from cpi_model.catalog import catalog
-from cpi_model.export import digits, large, money, percent
+from cpi_model.export import digits, large, money, money_between, percent
 from cpi_model.scenario import FIELDS, Scenario
-from cpi_model.studies import buying
+from cpi_model.studies import bands, buying
 from cpi_model.studies.answer import Answer
 from cpi_model.studies.buying import TITLES, Buying, Mix, Way
 from cpi_model.ui import controls, draw
@@ -72,21 +72,31 @@ def ways_in_short(result: Answer) -> None:
         return
     found, scenario = _found(result), result.scenario
     best = found.best
-    cells: list[tuple[str, Way | None, str]] = [
-        (f"Cheapest: {best.title.lower() if best else 'unknown'}", best, BEST),
-        ("As it is chosen", found.way(scenario.purchase), "The scenario's own purchase option."),
-        ("Best mix", found.way("mix"), MIX),
-        ("Owned", found.way("owned"), "Bought for the peak, all costs of a month."),
-        ("Hosted API", found.way("api"), API),
-    ]
+    cells: dict[str, tuple[str, str]] = {}
+    if best is not None:
+        cells[best.id] = (f"Cheapest: {best.title}", BEST)
+    chosen = found.way(scenario.purchase)
+    cells.setdefault(chosen.id, (f"As chosen: {chosen.title}", "The scenario's own option."))
+    cells.setdefault("mix", (TITLES["mix"], MIX))
+    cells.setdefault("owned", (TITLES["owned"], "Bought for the peak; all costs of a month."))
+    cells.setdefault("api", (TITLES["api"], API))
     with st.container(horizontal=True, gap="small"):
-        for label, way, help_text in cells:
-            known = way is not None and way.known
+        for id, (label, help_text) in cells.items():
+            way = found.way(id)
+            below = [part for part in (_likely(result, way), _aged(way)) if part]
             st.metric(
-                f"{label}, a month", money(way.monthly, scenario) if way and known else "unknown",
-                delta=(_aged(way) or way.note) if way and known else (way.reason if way else ""),
+                f"{label}, a month", money(way.monthly, scenario),
+                delta=(" · ".join(below) or way.note) if way.known else way.reason,
                 delta_color="off", delta_arrow="off", help=help_text, border=True,
             )  # fmt: skip
+
+
+def _likely(result: Answer, way: Way) -> str:
+    """The likely range of the way that is chosen; the others rest on the same speed."""
+    band = bands.of(result)["cost_rate"] if way.id == result.scenario.purchase else None
+    if band is None:
+        return ""
+    return money_between(band.low * MONTH, band.high * MONTH, result.scenario)
 
 
 BEST = (
@@ -122,18 +132,20 @@ def _break_even_text(found: Buying) -> str:
     best = found.best
     parts = [
         f"From {large(each.requests_per_s * MONTH)} requests a month "
-        f"({digits(each.requests_per_s)}/s) on, {TITLES[each.above].lower()} is the cheapest; "
-        f"below, {TITLES[each.below].lower()}."
+        f"({digits(each.requests_per_s)}/s) on: {TITLES[each.above]}; below: {TITLES[each.below]}."
         for each in found.cheapest
     ]
-    if not parts and best is not None:
-        parts = [f"{best.title} is the cheapest at every volume in the picture."]
+    if parts:
+        parts.insert(0, "Cheapest.")
+    elif best is not None:
+        parts = [f"{best.title}: the cheapest at every volume in the picture."]
     slow = [
-        f"{way.title} is left out of that: {percent(way.within_limits)} of its requests are "
-        "within the limits."
+        f"{way.title} ({percent(way.within_limits)})"
         for way in found.ways if way.known and not buying.quick_enough(way, found.ways)
     ]  # fmt: skip
-    return " ".join([*parts, *slow])
+    if slow:
+        parts.append(f"Left out, for too few requests are within the limits: {', '.join(slow)}.")
+    return " ".join(parts)
 
 
 def best_mix(result: Answer) -> None:
@@ -142,7 +154,8 @@ def best_mix(result: Answer) -> None:
     mix = found.mix
     st.markdown(
         "##### How much to commit",
-        help="The hours of a month, the busiest first, with the instances that each needs. One "
+        help="The hours of a month, the busiest first, with the instances that each needs. Green "
+        "is committed and used, orange is paid by the hour, grey is committed and not used. One "
         "more is worth committing while it is used for a larger share of the time than its price "
         "is of the price by the hour.",
     )
@@ -200,12 +213,12 @@ def cash_view(result: Answer) -> None:
         charts.describe_cash(found.cash, scenario),
     )  # fmt: skip
     paid = [
-        f"{TITLES[id].lower()} {_after(found.cash.payback[id])}"
+        f"{TITLES[id]} {_after(found.cash.payback[id])}"
         for id in ("on_demand", "mix", "reserved_3y", "api") if id in found.cash.payback
     ]  # fmt: skip
     st.caption(draw.escaped(
-        f"Owning takes {money(found.cash.purchase, scenario)} at the start. Paid back against "
-        f"{', '.join(paid)}."
+        f"Owning takes {money(found.cash.purchase, scenario)} at the start. Paid back, compared "
+        f"with: {', '.join(paid)}."
     ))  # fmt: skip
 
 
