@@ -246,7 +246,7 @@ def describe_volumes(found: Buying, scenario: Scenario) -> str:
     )
 
 
-def describe_load(mix: Mix) -> str:
+def describe_load_duration(mix: Mix) -> str:
     """The load-duration curve in words."""
     return (
         f"From {digits(float(mix.need[0]))} instances in the busiest hours to "

@@ -162,7 +162,9 @@ def best_mix(result: Answer) -> None:
     if mix is None:
         st.text(found.way("mix").reason)
         return
-    draw.chart(charts.load_duration(mix, draw.palette()), "load", charts.describe_load(mix))
+    draw.chart(
+        charts.load_duration(mix, draw.palette()), "load", charts.describe_load_duration(mix)
+    )
     st.caption(draw.escaped(_mix_text(mix, scenario)))
 
 
