@@ -378,3 +378,14 @@ def test_as_json() -> None:
         document = buying.document(found(name))
         text = json.dumps(document, allow_nan=False)
         assert [row["way"] for row in json.loads(text)["ways"]] == list(TITLES)
+
+
+@pytest.mark.parametrize(("peak", "quiet"), [(2.0, 0.4), (50.0, 0.4), (50.0, 0.0), (1.0, 0.9)])
+def test_traffic_at_all_times_sums_to_all_traffic(peak: float, quiet: float) -> None:
+    """Logs are paid by the request: they cost the same in the mix as everywhere."""
+    shared = {"accelerator": "a10g", "requests_per_s": 100.0, "peak_to_mean": peak,
+              "quiet_to_mean": quiet, "spot_limit_share": 0.0}  # fmt: skip
+    plain, logged = (compared(**shared, log_kb_per_request=kb) for kb in (0.0, 1e5))
+    for id in ("on_demand", "mix"):
+        added = logged.way(id).cost - plain.way(id).cost
+        assert added == pytest.approx(1e8 * 0.5e-9 / 0.995, rel=0.01), id

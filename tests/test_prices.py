@@ -26,7 +26,7 @@ HEADER = (
 ROWS = (
     "p5.48xlarge,us-east-1,50.0,192,2048.0,8,H100,80.0,False,,nvidia,,x86,{}",
     "p5.48xlarge,us-east-1,11.0,192,2048.0,8,H100,80.0,True,,nvidia,,x86,{}",
-    "p5.48xlarge,eu-north-1,54.0,192,2048.0,8,H100,80.0,False,,nvidia,,x86,{}",
+    "p5.48xlarge,ap-south-1,54.0,192,2048.0,8,H100,80.0,False,,nvidia,,x86,{}",
     # Not in the catalog, given away, and the same name with other devices.
     "x9.giant,us-east-1,1.0,192,2048.0,8,H100,80.0,False,,nvidia,,x86,{}",
     "g5.xlarge,us-east-1,0.0,4,16.0,1,A10G,24.0,False,,nvidia,,x86,{}",
@@ -56,7 +56,7 @@ def test_only_instances_of_the_catalog_count(source: Path) -> None:
     assert {(p.instance, p.region, p.purchase, p.usd_per_hour) for p in found} == {
         ("aws/p5.48xlarge", "us-east-1", "on_demand", 50.0),
         ("aws/p5.48xlarge", "us-east-1", "spot", 11.0),
-        ("aws/p5.48xlarge", "eu-north-1", "on_demand", 54.0),
+        ("aws/p5.48xlarge", "ap-south-1", "on_demand", 54.0),
     }
     assert all(p.valid_from == TODAY for p in found)
 
@@ -84,7 +84,7 @@ def test_the_difference_to_what_was_known(source: Path) -> None:
     change = compared["us-east-1", "on_demand"]
     assert change.before == old
     assert change.share == pytest.approx(50.0 / old.usd_per_hour - 1.0)
-    assert compared["eu-north-1", "on_demand"].before is None
+    assert compared["ap-south-1", "on_demand"].before is None
 
 
 def test_the_catalog_prefers_the_snapshot_and_keeps_the_history(

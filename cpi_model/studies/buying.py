@@ -56,6 +56,8 @@ TITLES = {
 """Ways to pay, in the order in which they are listed."""
 HOURS = 48
 """Points of the load-duration curve, each an equal share of the time."""
+FINER = 64
+"""Points of the curve in each of them, of which the mean counts: steep peaks are not missed."""
 STEPS_PER_DECADE = 16
 DECADES = 3
 """Volumes go so far below and above that of the scenario."""
@@ -258,6 +260,11 @@ def _volumes(scenario: Scenario) -> Array:
     return inside
 
 
+def _here(volumes: Array, scenario: Scenario) -> int:
+    """Place of the scenario's volume among the volumes."""
+    return int(np.argmin(np.abs(volumes - scenario.requests_per_s)))
+
+
 def _own_price(scenario: Scenario, usd_per_hour: float) -> Scenario:
     """With a price per device that takes the place of the catalog's, paid all the time."""
     return scenario.model_copy(update={
@@ -292,7 +299,7 @@ def _way(
 ) -> Way:  # fmt: skip
     """A way with its figures at the scenario's volume, which is one of the volumes."""
     along = np.broadcast_to(np.asarray(costs, dtype=float), volumes.shape)
-    cost = float(along[int(np.argmin(np.abs(volumes - scenario.requests_per_s)))])
+    cost = float(along[_here(volumes, scenario)])
     monthly = cost * scenario.requests_per_s * scenario.success_share * MONTH
     if not math.isfinite(cost) and not more.get("reason"):
         more["reason"] = "It cannot carry this volume."
@@ -327,7 +334,7 @@ def _priced(choice: Choice, scenario: Scenario) -> Assumption:
 def _at(estimate: Estimate, name: str, volumes: Array, scenario: Scenario) -> float:
     """A figure of an estimate along the volumes, at that of the scenario."""
     figures = np.broadcast_to(getattr(estimate, name), volumes.shape)
-    return float(figures[int(np.argmin(np.abs(volumes - scenario.requests_per_s)))])
+    return float(figures[_here(volumes, scenario)])
 
 
 # Rented ------------------------------------------------------------------------------------------
@@ -475,35 +482,39 @@ def _mix_on(
     if math.isnan(on_demand) and spot_share < 1.0:
         spot_share = 0.0
     flexible = float(ownership.price_with_fallback(spot, on_demand, 1.0 - spot_share))
-    ranks = (np.arange(HOURS) + 0.5) / HOURS
-    shape = ownership.load_duration(ranks, scenario.peak_to_mean, scenario.quiet_to_mean)
+    shape = _traffic(scenario)
     # Replicas come and go with the traffic and a lag, which never adds to what the peak needs.
     late = np.minimum(
         1.0 + scenario.scaling_lag_share, np.maximum(scenario.peak_to_mean / shape, 1.0)
     )
-    hourly: dict[str, Numeric] = {
-        "requests_per_s": volumes[:, None] * shape, "peak_to_mean": 1.0,
-        "target_utilisation": scenario.target_utilisation / late,
-    }  # fmt: skip
-    estimate = service.estimate(_with(whole, **hourly))
+    busy = scenario.target_utilisation / late
+
+    def hourly(part: Array) -> dict[str, Numeric]:
+        """Load and room at each time, for some of the volumes."""
+        return {
+            "requests_per_s": part[:, None] * shape, "peak_to_mean": 1.0,
+            "target_utilisation": busy,
+        }  # fmt: skip
+
+    estimate = service.estimate(_with(whole, **hourly(volumes)))
     need = np.nan_to_num(np.asarray(estimate.instances))
     committed = np.asarray(ownership.committed_capacity(need, committed_price, flexible))
     own = float(whole.model.instance_price)
 
-    def costs(rent: Array) -> Array:
-        """USD per successful inference along the volumes."""
+    def costs(part: Array, needed: Array, base: Array) -> Array:
+        """USD per successful inference with so much committed."""
+        rent = ownership.mixed_rent(needed, base, committed_price, flexible)
         with np.errstate(divide="ignore", invalid="ignore"):
-            factor = np.where(need > 0.0, rent / need, 0.0) / own
-        rate = np.asarray(service.estimate(_times(whole, factor, **hourly)).cost_rate)
-        each: Array = rate.mean(axis=-1) / (volumes * scenario.success_share)
+            factor = np.where(needed > 0.0, rent / needed, 0.0) / own
+        rate = np.asarray(service.estimate(_times(whole, factor, **hourly(part))).cost_rate)
+        each: Array = rate.mean(axis=-1) / (part * scenario.success_share)
         return each
 
-    rent = ownership.mixed_rent(need, committed, committed_price, flexible)
-    here = int(np.argmin(np.abs(volumes - scenario.requests_per_s)))
+    here = _here(volumes, scenario)
     base = float(committed[here])
     per_month = scenario.requests_per_s * scenario.success_share * MONTH
     way = _way(
-        "mix", scenario, volumes, costs(rent),
+        "mix", scenario, volumes, costs(volumes, need, committed),
         assumes=(
             *_mix_prices(prices, instance, commitment, spot_share, scenario, catalog),
             _stated("quiet_to_mean", scenario), _stated("peak_to_mean", scenario),
@@ -514,14 +525,23 @@ def _mix_on(
         energy=float(np.mean(_weighted(estimate.energy, shape)[here])),
         carbon=float(np.mean(_weighted(estimate.carbon, shape)[here])),
     )  # fmt: skip
-    nothing = ownership.mixed_rent(need, np.zeros_like(committed), committed_price, flexible)
+    alone = costs(volumes[here : here + 1], need[here : here + 1], np.zeros(1))
     return way, Mix(
         instance=instance if choice.instance is None else choice.instance.id,
         commitment=commitment, committed=base, need=need[here],
         committed_price=committed_price, flexible_price=flexible, spot_share=spot_share,
         unused_share=float(ownership.unused_share(need[here], base)),
-        all_flexible=float(costs(nothing)[here]) * per_month, monthly=way.monthly,
+        all_flexible=float(alone[0]) * per_month, monthly=way.monthly,
     )  # fmt: skip
+
+
+def _traffic(scenario: Scenario) -> Array:
+    """Load over its mean at equal shares of the time, the busiest first."""
+    count = HOURS * FINER
+    ranks = (np.arange(count) + 0.5) / count
+    fine = ownership.load_duration(ranks, scenario.peak_to_mean, scenario.quiet_to_mean)
+    shape: Array = np.asarray(fine).reshape(HOURS, FINER).mean(axis=1)
+    return shape
 
 
 def _weighted(figures: Numeric, shape: Numeric) -> Array:
@@ -711,10 +731,6 @@ def _serverless(scenario: Scenario, volumes: Array, catalog: Catalog) -> Way:
         ))),
         note=f"{mean:,.3g} devices billed on average", devices=mean,
     )  # fmt: skip
-
-
-def _here(volumes: Array, scenario: Scenario) -> int:
-    return int(np.argmin(np.abs(volumes - scenario.requests_per_s)))
 
 
 def _serverless_price(
