@@ -230,15 +230,20 @@ def _after(seconds: float) -> str:
 
 def ways_table(result: Answer) -> None:
     """Every way with its figures, for reading and download."""
-    found, scenario = _found(result), result.scenario
+    section = st.expander(
+        "Every way to pay, as a table", key="ways", on_change="rerun", icon=":material/table:"
+    )  # fmt: skip
+    if not section.open:
+        return
     import pandas as pd
 
+    found, scenario = _found(result), result.scenario
     frame = pd.DataFrame([_row(way, scenario) for way in found.ways])
-    st.markdown("##### Every way to pay")
-    st.dataframe(frame, hide_index=True, key="ways_table", alt="Ways to pay")
-    with st.container(horizontal=True):
-        draw.download("Table as CSV", frame, "ways.csv")
-        draw.download("Curves as CSV", _curves(found, scenario), "volumes.csv")
+    with section:
+        st.dataframe(frame, hide_index=True, key="ways_table", alt="Ways to pay")
+        with st.container(horizontal=True):
+            draw.download("Table as CSV", frame, "ways.csv")
+            draw.download("Curves as CSV", _curves(found, scenario), "volumes.csv")
 
 
 def _row(way: Way, scenario: Scenario) -> dict[str, str]:
