@@ -526,7 +526,7 @@ def payback_time(purchase: Numeric, running: Numeric, alternative: Numeric) -> N
     checks.not_negative_if_known(purchase=purchase, running=running, alternative=alternative)
     saved = alternative - running
     known = np.where(np.isnan(saved), np.nan, np.inf)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         payback: Numeric = np.where(np.greater(saved, 0.0), np.divide(purchase, saved), known)[()]
     return payback
 
