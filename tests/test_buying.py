@@ -269,7 +269,7 @@ def test_the_comparison_is_fully_loaded_whatever_is_shown() -> None:
 def test_serverless_needs_a_price_and_pays_off_at_small_volumes() -> None:
     assert "enter one" in found("llm").way("serverless").reason
     assert found("trees").way("serverless").known  # AWS Fargate sells CPUs by the second
-    result = compared(serverless_usd_per_hour=6.0, requests_per_s=1.0)
+    result = compared(serverless_usd_per_hour=6.0, requests_per_s=0.1)
     serverless, rented = result.way("serverless"), result.way("on_demand")
     assert serverless.costs[0] < rented.costs[0]
     assert serverless.costs[-1] > rented.costs[-1]

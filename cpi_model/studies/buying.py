@@ -54,12 +54,12 @@ TITLES = {
     "edge": "Edge devices",
 }  # fmt: skip
 """Ways to pay, in the order in which they are listed."""
-HOURS = 48
+HOURS = 24
 """Points of the load-duration curve, each an equal share of the time."""
 FINER = 64
 """Points of the curve in each of them, of which the mean counts: steep peaks are not missed."""
 STEPS_PER_DECADE = 16
-DECADES = 3
+DECADES = 2
 """Volumes go so far below and above that of the scenario."""
 LARGEST_RACK = 72
 """Devices that are sold in one piece; longer fast domains join several."""
@@ -878,8 +878,13 @@ def _edge(scenario: Scenario, volumes: Array, catalog: Catalog) -> Way:
     """Devices at the users for most requests, the cloud as it is chosen for the rest."""
     if scenario.cascade_model != "none":
         return _unknown("edge", volumes, "It is not worked out for two models in a row.")
+    cloud: Numeric = 0.0
+    if scenario.edge_cloud_share:
+        _, whole = _served(scenario, catalog)
+        passed = _with(whole, requests_per_s=volumes * scenario.edge_cloud_share)
+        cloud = service.estimate(passed).cost_rate
     ways = [
-        _edge_on(chip, scenario, volumes, catalog)
+        _edge_on(chip, cloud, scenario, volumes, catalog)
         for chip in catalog.accelerators.values()
         if chip.kind == "edge" and chip.street_price_usd is not None and chip.tdp_w is not None
     ]
@@ -890,16 +895,18 @@ def _edge(scenario: Scenario, volumes: Array, catalog: Catalog) -> Way:
 
 
 def _edge_on(
-    chip: Accelerator, scenario: Scenario, volumes: Array, catalog: Catalog
-) -> Way | None:  # fmt: skip
-    """Everything on one kind of edge device; None where it cannot run the model."""
+    chip: Accelerator, cloud: Numeric, scenario: Scenario, volumes: Array, catalog: Catalog
+) -> Way | None:
+    """Everything on one kind of edge device, with the cost of the rest in the cloud.
+
+    None where it cannot run the model.
+    """
     assert chip.street_price_usd is not None and chip.tdp_w is not None
     found = _on_device(chip, scenario, catalog)
     if found is None:
         return None
     there, local = found
-    passed = scenario.edge_cloud_share
-    kept = volumes * (1.0 - passed)
+    kept = volumes * (1.0 - scenario.edge_cloud_share)
     capacity = float(local.throughput)
     fleet: Numeric = np.maximum(pricing.replicas_for_load(
         kept * scenario.peak_to_mean, capacity, scenario.target_utilisation
@@ -912,13 +919,7 @@ def _edge_on(
         scenario.electricity_usd_per_kwh / KILOWATT_HOUR,
         scenario.edge_update_gb_per_month * GB / MONTH, scenario.egress_usd_per_gb / GB,
     ))  # fmt: skip
-    rate = fleet * each
-    if passed:
-        try:
-            _, whole = _served(scenario, catalog)
-        except ImpossibleChoice:
-            return None
-        rate = rate + service.estimate(_with(whole, requests_per_s=volumes * passed)).cost_rate
+    rate = fleet * each + cloud
     devices = float(np.broadcast_to(fleet, volumes.shape)[_here(volumes, scenario)])
     good = float(local.good_share)
     source = _purchase_source(chip, scenario.model_copy(update={"device_purchase_usd": None}))
