@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 from cpi_model import links
 from cpi_model.catalog import catalog
 from cpi_model.export import money, percent
+from cpi_model.inputs import OLD_PRICE_DAYS, choose
 from cpi_model.scenario import FIELDS, Scenario
 from cpi_model.studies import buying, compression, optimise
 from cpi_model.studies.answer import answer
@@ -514,6 +516,15 @@ def test_old_prices_show_their_age_beside_the_figures() -> None:
     opened.session_state["ways"] = True
     opened.run()
     assert opened.dataframe[0].value["Age"].str.contains("days old").any()
+
+
+def test_an_old_price_shows_its_age_above_the_figures() -> None:
+    given = Scenario()
+    price = choose(given, catalog()).price
+    assert price is not None
+    days = (date.today() - price.valid_from).days
+    shown = f"{price.valid_from.isoformat()} ({days} days old)"
+    assert (shown in texts(app())) == (days > OLD_PRICE_DAYS)
 
 
 def test_what_cannot_be_served_cannot_be_bought() -> None:
