@@ -45,6 +45,8 @@ SETTINGS = {
 }  # fmt: skip
 """Fields that the ways rest on, by the way."""
 COLUMNS = 3
+LEAST_SHARE = 0.001
+"""Smaller shares are not told apart."""
 
 
 @lru_cache(maxsize=256)
@@ -132,20 +134,23 @@ def _break_even_text(found: Buying) -> str:
     best = found.best
     parts = [
         f"From {large(each.requests_per_s * MONTH)} requests a month "
-        f"({digits(each.requests_per_s)}/s) on: {TITLES[each.above]}; below: {TITLES[each.below]}."
+        f"({digits(each.requests_per_s)}/s) on {TITLES[each.above]} is the cheapest, below it "
+        f"{TITLES[each.below]}."
         for each in found.cheapest
     ]
-    if parts:
-        parts.insert(0, "Cheapest.")
-    elif best is not None:
-        parts = [f"{best.title}: the cheapest at every volume in the picture."]
+    if not parts and best is not None:
+        parts = [f"{best.title} is the cheapest at every volume in the picture."]
     slow = [
-        f"{way.title} ({percent(way.within_limits)})"
+        f"{way.title} ({_few(way.within_limits)})"
         for way in found.ways if way.known and not buying.quick_enough(way, found.ways)
     ]  # fmt: skip
     if slow:
         parts.append(f"Left out, for too few requests are within the limits: {', '.join(slow)}.")
     return " ".join(parts)
+
+
+def _few(share: float) -> str:
+    return percent(share) if share >= LEAST_SHARE else f"under {percent(LEAST_SHARE)}"
 
 
 def best_mix(result: Answer) -> None:
@@ -255,7 +260,7 @@ def _row(way: Way, scenario: Scenario) -> dict[str, str]:
         "Age": _aged(way),
         "Wh each": digits(way.energy / WATT_HOUR) if math.isfinite(way.energy) else "",
         "g CO2 each": digits(way.carbon) if math.isfinite(way.carbon) else "",
-        "Within limits": percent(way.within_limits) if math.isfinite(way.within_limits) else "",
+        "Within limits": _few(way.within_limits) if math.isfinite(way.within_limits) else "",
     }
 
 
