@@ -41,11 +41,14 @@ GOALS = {
     "batching_slider_to_paint_ms": "under 200",
     "batching_slider_to_paint_p95_ms": "under 350",
     "hardware_slider_to_paint_ms": "under 1000",
+    "buying_slider_to_paint_ms": "under 200",
+    "buying_slider_to_paint_p95_ms": "under 350",
 }
 SLIDER = "Concurrency"
 OTHER_PAGES = {
     "compression": ("Compression?v=1&q=fp8&dm=head", SLIDER),
     "batching": ("Batching?v=1", SLIDER),
+    "buying": ("Buying?v=1", SLIDER),
     # Every press is a search of the whole catalog.
     "hardware": ("Hardware?v=1", "Requests per second"),
 }

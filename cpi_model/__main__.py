@@ -38,6 +38,8 @@ catalog_app = typer.Typer(
     rich_markup_mode=None, help="What is known: hardware, instances, models, prices; with sources."
 )
 app.add_typer(catalog_app, name="catalog")
+prices_app = typer.Typer(rich_markup_mode=None, help="Prices of instances: read those of today.")
+app.add_typer(prices_app, name="prices")
 
 Link = Annotated[
     str | None,
@@ -79,6 +81,12 @@ def _cpi(
 
 @catalog_app.callback(invoke_without_command=True)
 def _catalog(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@prices_app.callback(invoke_without_command=True)
+def _prices(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         print(context.get_help())
 
@@ -612,6 +620,167 @@ def _split(row: Mapping[str, Any]) -> str:
             "ep": "expert_parallel"}  # fmt: skip
     parts = [f"{short}{row[name]}" for short, name in ways.items() if row[name] > 1]
     return " ".join(parts) or "1"
+
+
+# buy ---------------------------------------------------------------------------------------------
+
+
+@app.command()
+def buy(
+    link: Link = None, file: File = None, assignments: Assignments = None, as_json: AsJson = False
+) -> None:
+    """What every way of paying costs, where they break even, and how much to commit."""
+    from cpi_model.inputs import ImpossibleChoice
+    from cpi_model.studies import buying
+    from cpi_model.studies.answer import answer
+
+    scenario, facts = _scenario(link, file, assignments), _facts()
+    result = answer(scenario, facts)
+    if not result.feasible:
+        raise BadInput("This cannot work. " + " ".join(result.reasons))
+    try:
+        document = buying.summary(scenario, facts)
+    except ImpossibleChoice as impossible:
+        raise BadInput(str(impossible)) from None
+    if as_json:
+        _print_json(document)
+    else:
+        _print_buying(scenario, document)
+
+
+def _print_buying(scenario: Scenario, document: Mapping[str, Any]) -> None:
+    from cpi_model.studies.buying import TITLES
+    from cpi_model.units import MILLION, PERCENT
+
+    rate, currency = scenario.currency_per_usd, scenario.currency
+
+    def money(value: float | None) -> float | None:
+        return None if value is None else value * rate
+
+    rows = [
+        row | {
+            "monthly": money(row["monthly_cost_usd"]),
+            "million": money(row["cost_per_inference_usd"]) and
+            money(row["cost_per_inference_usd"] * MILLION),
+            "text": row["reason"] or row["what"],
+            "age": next((line["age"] for line in row["assumptions"] if line["age"]), ""),
+        }
+        for row in document["ways"]
+    ]  # fmt: skip
+    _print_table(
+        {
+            "title": "Way to pay", "monthly": f"{currency} per month",
+            "million": f"{currency} per million", "text": "what", "age": "price",
+            "energy_wh": "Wh each", "carbon_g": "g CO2 each",
+        },
+        rows, spare=("age", "carbon_g", "energy_wh"),
+    )  # fmt: skip
+    _print_lines(["All fully loaded: idle time and what is around the hardware are in them."])
+    for each in document["cheapest_changes"]:
+        _print_lines([
+            f"From {_digits(each['requests_per_s'])} requests/s on {TITLES[each['above']]} is the "
+            f"cheapest, below it {TITLES[each['below']]}."
+        ])  # fmt: skip
+    mix = document["mix"]
+    if mix is not None and mix["commitment"] and mix["committed_instances"]:
+        _print_lines([
+            f"Best mix: commit {_digits(mix['committed_instances'])} × {mix['instance']} for "
+            f"{TITLES[mix['commitment']].lower()}; that covers "
+            f"{_digits(mix['coverage'] / PERCENT)} % of the hours in use, and "
+            f"{_digits(mix['unused_share'] / PERCENT)} % of it is not used."
+        ])  # fmt: skip
+    cash = document["cash"]
+    if cash is not None:
+        months = cash["payback_months"].get("on_demand")
+        when = "never" if months is None else f"after {_digits(months)} months"
+        _print_lines([
+            f"Owning takes {_digits(money(cash['purchase_usd']))} {currency} at the start and is "
+            f"paid back against on demand {when}."
+        ])  # fmt: skip
+    for row in document["ways"]:
+        _print_lines([""] * bool(row["assumptions"]) + [
+            f"{row['title']}: {line['what']} {line['value']}. {line['source']}"
+            f"{', ' + line['as_of'] if line['as_of'] else ''}"
+            f"{' (' + line['age'] + ')' if line['age'] else ''}"
+            for line in row["assumptions"]
+        ])  # fmt: skip
+    _print_lines(["", f"Link: {document['link']}"])
+
+
+# prices ------------------------------------------------------------------------------------------
+
+MOST_CHANGES = 40
+"""Rows of the table of changed prices; --json has all."""
+
+
+@prices_app.command()
+def refresh(
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--source",
+            metavar="FILE_OR_DIR",
+            help="Catalog file of gpuhunt (aws.csv, ...), or a folder of them; else the network.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Folder of snapshots; else beside the data."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read current prices through gpuhunt and keep them as a dated snapshot.
+
+    The catalog takes the newest price of all snapshots beside the data, and of those in the
+    folder that the variable CPI_PRICES names.
+    """
+    from datetime import date
+
+    from cpi_model.catalog import SNAPSHOTS, data_folder
+    from cpi_model.studies import prices as study
+    from cpi_model.studies.answer import known
+
+    facts, day = _facts(), date.today()
+    try:
+        found, skipped = study.matched(study.read(source), facts, day)
+        compared = study.changes(found, facts)
+        path = study.write(found, out or data_folder() / SNAPSHOTS, day)
+    except study.CannotRefresh as problem:
+        raise BadInput(str(problem)) from None
+    rows: list[dict[str, Any]] = [
+        {
+            "instance": each.price.instance, "region": each.price.region,
+            "purchase": each.price.purchase, "usd_per_hour": each.price.usd_per_hour,
+            "before_usd_per_hour": each.before.usd_per_hour if each.before else None,
+            "before_valid_from": each.before.valid_from.isoformat() if each.before else None,
+            "change_share": known(each.share),
+        }
+        for each in compared
+    ]  # fmt: skip
+    changed = [row for row in rows if row["change_share"]]
+    fresh = sum(row["before_usd_per_hour"] is None for row in rows)
+    if as_json:
+        _print_json({
+            "file": str(path), "day": day.isoformat(), "prices": len(rows), "new": fresh,
+            "changed": len(changed), "skipped": skipped, "rows": rows,
+        })  # fmt: skip
+        return
+    changed.sort(key=lambda row: -abs(row["change_share"]))
+    _print_table(
+        {
+            "instance": "Instance", "region": "region", "purchase": "option",
+            "before_usd_per_hour": "USD/h before", "before_valid_from": "of",
+            "usd_per_hour": "now", "change": "change",
+        },
+        [row | {"change": f"{row['change_share']:+.1%}"} for row in changed[:MOST_CHANGES]],
+        significant=5,
+    )  # fmt: skip
+    _print_lines([
+        f"{len(rows):,} prices of today: {len(changed):,} changed, {fresh:,} new, "
+        f"{len(rows) - len(changed) - fresh:,} the same. {skipped:,} offers are of no instance of "
+        "the catalog.",
+        f"Written to {path}.",
+    ])  # fmt: skip
 
 
 # sweep -------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import os
 import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -36,6 +37,10 @@ from cpi_model.schema import (
     Source,
 )
 
+SNAPSHOTS = "prices/snapshots"
+"""Folder of prices of later days, a file a day, beside those that come with the package."""
+PRICES_VARIABLE = "CPI_PRICES"
+"""Variable that names a further folder of snapshots."""
 GLOBAL = "global"
 """Region of a price that holds wherever its seller is."""
 
@@ -168,6 +173,8 @@ def load(folder: Path | None = None) -> Catalog:
         lambda r: (r.category, r.place, r.metric, r.valid_from),
     )
 
+    prices = _with_snapshots(prices, snapshot_folders(folder), instances)
+
     vendors = {accelerator.vendor for accelerator in accelerators.values()}
     for row in instances.values():
         _known("instances.csv", row.id, "accelerator", row.accelerator, accelerators)
@@ -214,6 +221,29 @@ def load(folder: Path | None = None) -> Catalog:
         instances_of={id: tuple(items) for id, items in instances_of.items()},
         in_rows=frozenset(in_rows),
     )
+
+
+def snapshot_folders(folder: Path) -> list[Path]:
+    """Where prices of later days may lie: with the data, and where the reader says."""
+    named = os.environ.get(PRICES_VARIABLE)
+    return [folder / SNAPSHOTS, *([Path(named)] if named else [])]
+
+
+def _with_snapshots(
+    prices: tuple[InstancePrice, ...], folders: Iterable[Path], instances: Mapping[str, Instance]
+) -> tuple[InstancePrice, ...]:
+    """Prices with those of all snapshots; what is of the same day is the snapshot's."""
+    found = {(p.instance, p.region, p.purchase, p.valid_from): p for p in prices}
+    for folder in folders:
+        for path in sorted(folder.glob("prices-*.csv")):
+            rows = read_rows(
+                folder, path.name, InstancePrice,
+                lambda r: (r.instance, r.region, r.purchase, r.valid_from),
+            )  # fmt: skip
+            for row in rows:
+                _known(path.name, row.instance, "instance", row.instance, instances)
+                found[row.instance, row.region, row.purchase, row.valid_from] = row
+    return tuple(found.values())
 
 
 @cache

@@ -15,7 +15,14 @@ from itertools import product
 
 from cpi_model.catalog import Catalog, Offer, offers, price_on
 from cpi_model.coefficients import Coefficients, Expansion, Pairing, coefficients
-from cpi_model.formulas import distillation, pricing, pruning, quantization, transformer
+from cpi_model.formulas import (
+    distillation,
+    ownership,
+    pricing,
+    pruning,
+    quantization,
+    transformer,
+)
 from cpi_model.scenario import Scenario
 from cpi_model.schema import (
     Accelerator,
@@ -41,6 +48,7 @@ from cpi_model.units import (
     MICROSECOND,
     MILLION,
     MILLISECOND,
+    MINUTE,
     MONTH,
     TFLOPS,
     Numeric,
@@ -61,8 +69,8 @@ FALLBACK: tuple[Precision, ...] = ("bf16", "tf32", "fp32")
 KV_BITS: dict[str, float] = {"bf16": 16, "fp8": 8, "int8": 8, "fp4": 4}
 SERVER_DEVICES = 16
 """Fast links of at most so many devices end at the server; longer ones join racks and pods."""
-OLD_PRICE_DAYS = 365
-"""A price older than this is pointed out."""
+OLD_PRICE_DAYS = 90
+"""A price older than this shows its age beside what depends on it."""
 UNQUANTISED_BYTES = 2.0
 """Embeddings, output head and norms stay in 16 bits."""
 
@@ -111,6 +119,8 @@ class Choice:
     """Small model that proposes tokens; None without one, and for drafts that are no model."""
     skips_zeros: bool = False
     """Whether engine and chip leave out the weights that are zero."""
+    fallback: InstancePrice | None = None
+    """What the instance costs on demand, where spot falls back to it."""
 
 
 @dataclass(frozen=True)
@@ -674,12 +684,16 @@ def choose(scenario: Scenario, catalog: Catalog) -> Choice:
         devices = float(_asked_devices(scenario))
     instance, price, notes, price_problems = _purchase(scenario, accelerator, catalog, devices)
     problems += price_problems
+    fallback = None
+    if scenario.purchase == "spot" and scenario.spot_fallback_share and not problems:
+        fallback, lack = _fallback(instance, scenario, catalog)
+        problems += lack
     if problems:
         raise ImpossibleChoice(tuple(problems))
-    if price is not None and (age := (date.today() - price.valid_from).days) > OLD_PRICE_DAYS:
+    if price is not None and (old := age(price.valid_from)):
         notes.append(
-            f"The {scenario.purchase.replace('_', ' ')} price of {price.instance} is {age} days "
-            f"old, of {price.valid_from.isoformat()}."
+            f"The {scenario.purchase.replace('_', ' ')} price of {price.instance} is {old}, of "
+            f"{price.valid_from.isoformat()}."
         )
     arithmetic = multiplied_in(accelerator, scheme)
     assert arithmetic is not None  # chip_problems has refused it
@@ -696,14 +710,14 @@ def choose(scenario: Scenario, catalog: Catalog) -> Choice:
         )
     elif devices == 1 and _asked_devices(scenario) > 1:
         notes.append("Parallelism over devices plays no part for this model and hardware.")
-    lack = sparsity_lack(scenario.sparsity, engine, accelerator)
-    if lack:
-        notes.append(f"{lack}: zero weights save storage, but neither memory nor time.")
+    dense = sparsity_lack(scenario.sparsity, engine, accelerator)
+    if dense:
+        notes.append(f"{dense}: zero weights save storage, but neither memory nor time.")
     return Choice(
         model=model, accelerator=accelerator, scheme=scheme, engine=engine, instance=instance,
         price=price, arithmetic=arithmetic, devices_per_replica=devices, notes=tuple(notes),
         teacher=None if scenario.student == "none" else named_model, draft=draft,
-        skips_zeros=scenario.sparsity != "none" and not lack,
+        skips_zeros=scenario.sparsity != "none" and not dense, fallback=fallback,
     )  # fmt: skip
 
 
@@ -739,6 +753,27 @@ def choices(scenario: Scenario, catalog: Catalog) -> Iterator[Choice]:
                 teacher=None if scenario.student == "none" else named, draft=draft,
                 skips_zeros=scenario.sparsity != "none" and not lack,
             )  # fmt: skip
+
+
+def age(valid_from: date) -> str:
+    """How old a price is, in words; empty while it need not be said."""
+    days = (date.today() - valid_from).days
+    return f"{days} days old" if days > OLD_PRICE_DAYS else ""
+
+
+def _fallback(
+    instance: Instance | None, scenario: Scenario, catalog: Catalog
+) -> tuple[InstancePrice | None, list[Problem]]:
+    """What an instance costs on demand when no spot is to be had."""
+    region = None if scenario.region == "any" else scenario.region
+    price = instance and price_on(catalog, instance.id, "on_demand", region)
+    if price:
+        return price, []
+    name = "this hardware" if instance is None else instance.id
+    return None, [Problem(
+        f"No on demand price of {name} is in the catalog, to which spot could fall back.",
+        "spot_fallback_share", {"spot_fallback_share": 0.0}, "do without a fallback",
+    )]  # fmt: skip
 
 
 def sparsity_lack(sparsity: str, engine: Engine, accelerator: Accelerator) -> str:
@@ -1459,21 +1494,41 @@ def price_paid(scenario: Scenario, choice: Choice, fitted: Coefficients) -> dict
     else:
         assert choice.price is not None  # choose() has refused it
         hourly = choice.price.usd_per_hour
+    spot = scenario.purchase == "spot"
     committed = scenario.purchase in ("reserved_1y", "reserved_3y")
     hourly = float(
         pricing.effective_price(
             hourly,
             scenario.discount_share,
-            scenario.spot_overhead_share if scenario.purchase == "spot" else 0.0,
+            _spot_overhead(scenario) if spot else 0.0,
             scenario.unused_commitment_share if committed else 0.0,
         )
     )
+    if spot and scenario.spot_fallback_share:
+        assert choice.fallback is not None  # choose() has refused it
+        instead = pricing.effective_price(
+            choice.fallback.usd_per_hour, scenario.discount_share, 0.0, 0.0
+        )
+        hourly = float(ownership.price_with_fallback(hourly, instead, scenario.spot_fallback_share))
     return {
         "instance_price": hourly / HOUR,
         # A CPU instance is one replica, so it counts as one device.
         "devices_per_instance": 1.0 if choice.accelerator.kind == "cpu" else devices,
         "memory_price_share": _memory_share(scenario, choice, fitted),
     }
+
+
+def _spot_overhead(scenario: Scenario) -> float:
+    """Capacity beyond what works, as it is stated or from how often spot is taken away."""
+    if scenario.spot_interruptions_per_month is None:
+        return scenario.spot_overhead_share
+    return float(
+        ownership.spot_overhead(
+            scenario.spot_interruptions_per_month / MONTH,
+            scenario.spot_restart_minutes * MINUTE,
+            scenario.spot_lost_minutes * MINUTE,
+        )
+    )
 
 
 def _memory_share(scenario: Scenario, choice: Choice, fitted: Coefficients) -> float:

@@ -482,6 +482,143 @@ class Scenario(BaseModel):
         "Share of the committed hours that nothing runs on; counts only with 1 and 3 years.",
         unit="share", ge=0, le=0.9, step=0.01,
     )  # fmt: skip
+    spot_interruptions_per_month: float | None = _field(
+        "price", "si", None, "Spot interruptions",
+        "Times a month that a spot instance is taken away. With the two times below it replaces "
+        "the spot overhead above. Empty: the spot overhead stands.",
+        unit="per month", ge=0, le=200,
+    )  # fmt: skip
+    spot_restart_minutes: float = _field(
+        "price", "sr", 10.0, "Spot restart",
+        "Time until the replacement of a spot instance answers: booting, image, weights.",
+        unit="min", ge=0, le=60, source=ASSUMED, as_of="2026-11-25",
+    )  # fmt: skip
+    spot_lost_minutes: float = _field(
+        "price", "sk", 1.0, "Work lost by an interruption",
+        "Work since the last checkpoint, or the requests in flight, that is done a second time.",
+        unit="min", ge=0, le=60, source=ASSUMED, as_of="2026-11-25",
+    )  # fmt: skip
+    spot_fallback_share: float = _field(
+        "price", "sf", 0.0, "Spot fallback",
+        "Share of the capacity that runs on demand because no spot is to be had; counts only with "
+        "spot.",
+        unit="share", ge=0, le=1, step=0.01,
+    )  # fmt: skip
+    spot_limit_share: float = _field(
+        "price", "sm", 0.5, "Most on spot",
+        "In the best mix: largest share of the uncommitted capacity that may be spot, so that "
+        "losing all of it at once leaves the rest.",
+        unit="share", ge=0, le=1, step=0.05, source=ASSUMED, as_of="2026-11-25",
+    )  # fmt: skip
+    quiet_to_mean: float = _field(
+        "price", "qt", 0.4, "Quiet hours to average",
+        "Traffic in the quietest hour over the average. With peak to average it gives the curve "
+        "that commitments are fitted to.",
+        unit="×", ge=0, le=0.99, step=0.01,
+        source="Azure LLM 2024 week, lowest ten minutes over mean: 0.44 for conversation, 0.08 for "
+        "code",
+        as_of="2024-05-19",
+    )  # fmt: skip
+    device_purchase_usd: float | None = _field(
+        "price", "op", None, "Purchase price",
+        "Of one device, to own it. Empty: the street price of the catalog, where it has one.",
+        unit="USD", ge=1, le=10_000_000,
+    )  # fmt: skip
+    owned_years: float = _field(
+        "price", "oy", 4.0, "Years of use",
+        "Life over which what is owned loses its value, in equal parts.",
+        unit="years", ge=0.5, le=15, step=0.5,
+        source="SemiAnalysis TCO model: 4 years; Amazon 5, Microsoft and Google 6",
+        as_of="2025-10-01",
+    )  # fmt: skip
+    resale_share: float = _field(
+        "price", "ov", 0.1, "Resale value",
+        "Part of the purchase price that is got back at the end.",
+        unit="share", ge=0, le=1, step=0.01, source=ASSUMED, as_of="2026-11-25",
+    )  # fmt: skip
+    server_price_share: float = _field(
+        "price", "ow", 0.3, "Server and network",
+        "What the server around a device and its network cost, over the price of the device.",
+        unit="×", ge=0, le=5, step=0.05,
+        source="server with 8 H100 at 310,000 to 317,000 USD, network cards included, over 8 "
+        "devices of 30,000 USD (quote of a system builder)",
+        as_of="2024-08-22",
+    )  # fmt: skip
+    server_power_share: float = _field(
+        "price", "oh", 0.8, "Power of the server",
+        "Power of the server around a device over the board power of the device.",
+        unit="×", ge=0, le=5, step=0.05,
+        source="DGX H100: 10.2 kW with 8 devices of 700 W", as_of="2023-03-01",
+    )  # fmt: skip
+    electricity_usd_per_kwh: float = _field(
+        "price", "ot", 0.0872, "Electricity", "Price of electricity where hardware is owned.",
+        unit="USD/kWh", ge=0, le=2, step=0.01,
+        source="EIA table 5.6.A, US East North Central, industrial", as_of="2025-04-01",
+    )  # fmt: skip
+    space_usd_per_kw_month: float = _field(
+        "price", "oc", 184.06, "Space", "Colocation by the power set aside, without electricity.",
+        unit="USD/kW/month", ge=0, le=5000, step=1,
+        source="CBRE North America, 250 to 500 kW, second half of 2024", as_of="2024-12-01",
+    )  # fmt: skip
+    staff_usd_per_device_year: float = _field(
+        "price", "os", 1000.0, "Staff", "People who look after owned devices.",
+        unit="USD/device/year", ge=0, le=1_000_000, step=100, source=ASSUMED, as_of="2026-11-25",
+    )  # fmt: skip
+    failures_per_year: float = _field(
+        "price", "of", 0.06, "Failures",
+        "Share of owned devices that fail and are replaced in a year.",
+        unit="share a year", ge=0, le=1, step=0.01,
+        source="Llama 3 paper, table 5: 148 faulty GPUs of 16,384 in 54 days", as_of="2024-07-31",
+    )  # fmt: skip
+    serverless_usd_per_hour: float | None = _field(
+        "price", "vp", None, "Serverless price",
+        "Of one device, for the time that it is billed. Empty: AWS Fargate for CPU instances that "
+        "it has, else unknown.",
+        unit="USD/h", ge=0.0001, le=10_000,
+    )  # fmt: skip
+    serverless_cold_s: float = _field(
+        "price", "vc", 30.0, "Cold start",
+        "Time until a new serverless replica answers; it is billed.",
+        unit="s", ge=0, le=3600, source=ASSUMED, as_of="2026-11-25",
+    )  # fmt: skip
+    serverless_idle_s: float = _field(
+        "price", "vi", 60.0, "Kept after a request",
+        "Time that a serverless replica is kept, and billed, after its last request.",
+        unit="s", ge=0, le=86_400, source=ASSUMED, as_of="2026-11-25",
+    )  # fmt: skip
+    serverless_minimum_s: float = _field(
+        "price", "vm", 60.0, "Least time billed", "Shortest time that serverless bills.",
+        unit="s", ge=0, le=86_400, source="AWS Fargate: one minute", as_of="2026-11-25",
+    )  # fmt: skip
+    api_input_usd_per_mtok: float | None = _field(
+        "price", "ai", None, "API price, input",
+        "Own price of a hosted model per million input tokens. Empty: the catalog's.",
+        unit="USD/M tokens", ge=0, le=10_000,
+    )  # fmt: skip
+    api_output_usd_per_mtok: float | None = _field(
+        "price", "ao", None, "API price, output",
+        "Own price of a hosted model per million output tokens. Empty: the catalog's.",
+        unit="USD/M tokens", ge=0, le=10_000,
+    )  # fmt: skip
+    api_batch_share: float = _field(
+        "price", "ab", 0.0, "Requests that can wait",
+        "Share that a hosted model answers as a batch, at its batch discount where it has one.",
+        unit="share", ge=0, le=1, step=0.05,
+    )  # fmt: skip
+    edge_devices: int | None = _field(
+        "price", "en", None, "Edge devices",
+        "Size of the fleet where devices at the users answer. Empty: as many as the peak needs.",
+        unit="devices", ge=1, le=100_000_000,
+    )  # fmt: skip
+    edge_update_gb_per_month: float = _field(
+        "price", "eu", 5.0, "Edge updates", "New models and software sent to each edge device.",
+        unit="GB/month", ge=0, le=10_000, source=ASSUMED, as_of="2026-11-25",
+    )  # fmt: skip
+    edge_cloud_share: float = _field(
+        "price", "es", 0.1, "Stays in the cloud",
+        "Share of the requests that edge devices pass on to the cloud.",
+        unit="share", ge=0, le=1, step=0.01, source=ASSUMED, as_of="2026-11-25",
+    )  # fmt: skip
     memory_price_share: float | None = _field(
         "price", "msh", None, "Memory's share of the price",
         "Part of an instance's price that is shown as memory. Empty: the rule of the methodology "

@@ -290,3 +290,19 @@ FRONT_POINT = """() => {
           box.top + layout.yaxis._offset + layout.yaxis.d2p(trace.y[0])];
 }"""
 """Where the first point of the front is on the screen; Plotly offers no public way to ask."""
+
+
+def test_a_price_that_is_entered_moves_the_figures_and_is_in_the_address(
+    page: Page, app_url: str
+) -> None:
+    live.open_app(page, f"{app_url}/Buying?v=1")
+    page.locator(CHART).first.wait_for(state="attached", timeout=20_000)
+    before = figure(page, "Owned, a month")
+    page.get_by_text("Change prices and assumptions").click()
+    box = page.get_by_label("Purchase price, USD").last
+    box.fill("5000")
+    box.press("Enter")
+    wait_until(
+        page, lambda: scenario_of(page).device_purchase_usd == 5000.0, "the price in the address"
+    )
+    wait_until(page, lambda: figure(page, "Owned, a month") != before, "another cost of owning")

@@ -25,9 +25,10 @@ from cpi_model.catalog import catalog
 from cpi_model.charts import DARK, LIGHT, Figure, Palette
 from cpi_model.evaluate import Estimate
 from cpi_model.scenario import Scenario
-from cpi_model.studies import sweep
+from cpi_model.studies import buying, sweep
 from cpi_model.studies.answer import Answer, answer
 from cpi_model.studies.sweep import Sweep
+from cpi_model.units import MONTH
 
 FACTS = catalog()
 PALETTES = {"light": LIGHT, "dark": DARK}
@@ -590,3 +591,92 @@ def test_memory_is_described_with_its_sizes() -> None:
     """Llama-3.1-70B: 70.55e9 parameters of two bytes on a chip of 80 GB, nine tenths usable."""
     text = charts.describe_memory(estimate("over-full"))
     assert "weights 141 GB" in text and "of 77.3 GB" in text
+
+
+# Buying -------------------------------------------------------------------------------------------
+
+BOUGHT = {
+    "owned": Scenario(requests_per_s=200.0),
+    "committed": Scenario(accelerator="a10g", requests_per_s=100.0, currency="EUR",
+                          currency_per_usd=0.9),
+    "trees": SCENARIOS["trees"],
+    "serverless": Scenario(serverless_usd_per_hour=4.0, requests_per_s=0.02),
+}  # fmt: skip
+
+
+@cache
+def bought(name: str) -> buying.Buying:
+    return buying.compare(BOUGHT[name], FACTS)
+
+
+def figures_of_buying(name: str, palette: Palette = LIGHT) -> Iterator[Figure]:
+    found, scenario = bought(name), BOUGHT[name]
+    yield charts.volumes(found, scenario, palette)
+    if found.mix is not None:
+        yield charts.load_duration(found.mix, palette)
+    if found.cash is not None:
+        yield charts.cash(found.cash, scenario, palette)
+
+
+@pytest.mark.parametrize("theme", PALETTES)
+@pytest.mark.parametrize("name", BOUGHT)
+def test_figures_of_buying_are_taken_by_plotly(name: str, theme: str) -> None:
+    for figure in figures_of_buying(name, PALETTES[theme]):
+        go.Figure(figure)
+        json.dumps(figure, allow_nan=False)
+        for axis in ("xaxis", "yaxis"):
+            assert figure["layout"][axis]["title"]["text"]
+
+
+@pytest.mark.parametrize("name", BOUGHT)
+def test_lines_of_buying_are_the_study(name: str) -> None:
+    found, scenario = bought(name), BOUGHT[name]
+    figure = charts.volumes(found, scenario)
+    lines = {trace["name"]: trace for trace in figure["data"] if trace.get("name")}
+    for way in found.ways:
+        if not way.known:
+            continue
+        line = lines[way.title]
+        nearest = min(
+            range(len(line["x"])),
+            key=lambda at: abs(line["x"][at] - scenario.requests_per_s * MONTH),
+        )
+        assert line["y"][nearest] == pytest.approx(
+            way.monthly * scenario.currency_per_usd, rel=1e-4
+        )
+
+
+@pytest.mark.parametrize("name", BOUGHT)
+def test_words_of_buying_are_inside_and_apart(name: str) -> None:
+    for figure in figures_of_buying(name):
+        layout = figure["layout"]
+        words = figure["data"][-1]
+        for axis in "xy":
+            of = layout[f"{axis}axis"]
+            low, high = of["range"]
+            slack = 1e-6 * abs(high - low)
+            for value in words[axis]:
+                at = math.log10(value) if of.get("type") == "log" else value
+                assert low - slack <= at <= high + slack
+        power = layout["yaxis"].get("type") == "log"
+        low, high = layout["yaxis"]["range"]
+        plotted = layout["height"] - layout["margin"]["t"] - layout["margin"]["b"]
+        places = sorted(
+            (math.log10(y) if power else y) for y, text, where in
+            zip(words["y"], words["text"], words["textposition"], strict=True)
+            if text.startswith("  ") and where == "middle right"
+        )  # fmt: skip
+        for below, above in pairwise(places):
+            assert (above - below) / (high - low) * plotted > 12
+
+
+@pytest.mark.parametrize("name", BOUGHT)
+def test_pictures_of_buying_are_described(name: str) -> None:
+    found, scenario = bought(name), BOUGHT[name]
+    spoken = [charts.describe_volumes(found, scenario)]
+    if found.mix is not None:
+        spoken.append(charts.describe_load_duration(found.mix))
+    if found.cash is not None:
+        spoken.append(charts.describe_cash(found.cash, scenario))
+    for text in spoken:
+        assert text.endswith(".") and "nan" not in text

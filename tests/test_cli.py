@@ -18,7 +18,7 @@ from cpi_model import __version__, links
 from cpi_model.__main__ import main
 from cpi_model.catalog import catalog
 from cpi_model.scenario import FIELDS, Scenario
-from cpi_model.studies import compression, optimise
+from cpi_model.studies import buying, compression, optimise
 from cpi_model.studies.answer import answer, summary
 
 FACTS = catalog()
@@ -432,3 +432,60 @@ def test_best_refuses_bad_input_in_a_line(cpi: Cpi, options: tuple[str, ...]) ->
     assert ran.code == 2
     assert ran.output == ""
     assert len(ran.errors.strip().splitlines()) == 1
+
+
+# buy and prices ----------------------------------------------------------------------------------
+
+
+def test_buy_prints_what_the_page_shows(cpi: Cpi) -> None:
+    given = Scenario(accelerator="a10g", requests_per_s=100.0)
+    ran = cpi("buy", "--link", links.encode(given), "--json")
+    assert ran.code == 0
+    assert json.loads(ran.output) == json.loads(json.dumps(buying.summary(given, FACTS)))
+
+
+def test_buy_prints_a_table_for_people(cpi: Cpi) -> None:
+    ran = cpi("buy", "--set", "requests_per_s=300")
+    assert ran.code == 0
+    for title in buying.TITLES.values():
+        assert title in ran.output
+    for words in ("USD per month", "fully loaded", "days old", "paid back against on demand"):
+        assert words in ran.output
+
+
+@pytest.mark.parametrize("change", ["owned_years=0", "model=llama-3.1-405b", "quiet_to_mean=2"])
+def test_buy_refuses_what_cannot_be_in_a_line(cpi: Cpi, change: str) -> None:
+    ran = cpi("buy", "--set", change)
+    assert (ran.code, ran.output) == (2, "")
+    assert len(ran.errors.strip().splitlines()) == 1
+
+
+@pytest.fixture
+def offers_file(tmp_path: Path) -> Path:
+    path = tmp_path / "aws.csv"
+    path.write_text(
+        "instance_name,location,price,gpu_count,spot\np5.48xlarge,us-east-1,50.0,8,False\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+def test_prices_refresh_writes_a_snapshot_and_prints_the_difference(
+    cpi: Cpi, offers_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "kept"
+    ran = cpi("prices", "refresh", "--source", str(offers_file), "--out", str(out))
+    assert ran.code == 0
+    assert "aws/p5.48xlarge" in ran.output and "-9.2%" in ran.output
+    assert len(list(out.glob("prices-*.csv"))) == 1
+    ran = cpi("prices", "refresh", "--source", str(offers_file), "--out", str(out), "--json")
+    document = json.loads(ran.output)
+    assert (document["prices"], document["changed"], document["skipped"]) == (1, 1, 0)
+
+
+def test_prices_refresh_changes_nothing_when_it_cannot(cpi: Cpi, tmp_path: Path) -> None:
+    out = tmp_path / "kept"
+    ran = cpi("prices", "refresh", "--source", str(tmp_path / "aws.csv"), "--out", str(out))
+    assert (ran.code, ran.output) == (2, "")
+    assert len(ran.errors.strip().splitlines()) == 1
+    assert not out.exists()

@@ -16,6 +16,7 @@ from cpi_model.inputs import ImpossibleChoice, choose
 from cpi_model.scenario import FIELDS, Scenario
 from cpi_model.studies import service
 from cpi_model.studies.options import (
+    BUYING,
     COMPARING,
     DECIDING,
     OFFERED,
@@ -42,6 +43,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         "engine": "llama-cpp", "scheme": "gguf-q4-k-m", "accelerator": "xeon-platinum-8488c",
     },
     "spot": {"purchase": "spot"},
+    "interrupted": {"purchase": "spot", "spot_interruptions_per_month": 10.0},
     "reserved": {"purchase": "reserved_1y"},
     "instance": {"instance": "aws/p5.48xlarge"},
     "own price": {"device_price_usd_per_hour": 2.0},
@@ -58,7 +60,9 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "static": {"batching": "static", "model": "bert-large", "engine": "onnxruntime"},
     "disaggregated": {"batching": "disaggregated"},
 }  # fmt: skip
-NO_FIGURE = {"currency", "currency_per_usd", "period", "cost_basis"} | COMPARING | SEARCHING
+NO_FIGURE = (
+    {"currency", "currency_per_usd", "period", "cost_basis"} | COMPARING | SEARCHING | BUYING
+)
 """How figures are shown or compared, not which."""
 QUEUES_ONLY = {"arrival_cv"}
 """What moves no mean of a full replica, but the percentiles of the Batching page."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from streamlit.testing.v1 import AppTest
 from cpi_model import links
 from cpi_model.catalog import catalog
 from cpi_model.export import money, percent
+from cpi_model.inputs import OLD_PRICE_DAYS, choose
 from cpi_model.scenario import FIELDS, Scenario
-from cpi_model.studies import compression, optimise
+from cpi_model.studies import buying, compression, optimise
 from cpi_model.studies.answer import answer
 from cpi_model.ui import PAGES, PRESETS
 from cpi_model.units import MILLION, MONTH
@@ -21,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CATALOG = "pages/1_Catalog.py"
 COMPRESSION = "pages/3_Compression.py"
 HARDWARE = "pages/5_Hardware.py"
+BUYING = "pages/6_Buying.py"
 MANY = Scenario(
     model="llama-3.1-70b", tensor_parallel=2, scheme="fp8", kv_precision="fp8", draft_model="head",
     cascade_model="llama-3.1-8b", student="ratio", requests_per_s=50.0, exit_share=0.1,
@@ -460,3 +463,71 @@ def test_two_models_are_searched_without_one(change: str) -> None:
     assert not opened.exception
     assert scenario(opened) == Scenario()
     assert "is the cheapest" in texts(opened)
+
+
+# Buying ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", [
+    Scenario(accelerator="a10g", requests_per_s=100.0),
+    Scenario(requests_per_s=300.0, currency="EUR", currency_per_usd=0.9, scaling="follow"),
+    Scenario(
+        model="gbt-fraud-500x8", engine="treelite", scheme="fp32", accelerator="graviton4",
+        requests_per_s=500.0,
+    ),
+    Scenario(cascade_model="llama-3.2-1b", requests_per_s=100.0),
+    Scenario(device_price_usd_per_hour=2.0, accelerator="tpu-v6e", engine="jetstream"),
+])  # fmt: skip
+def test_the_ways_to_pay_are_those_of_the_study(given: Scenario) -> None:
+    opened = app(links.encode(given), BUYING)
+    found = buying.compare(given, catalog())
+    best = found.best
+    assert best is not None
+    shown = figures(opened)
+    assert shown[f"Cheapest: {best.title}, a month"] == money(best.monthly, given)
+    if best.id != "mix":
+        assert shown["Best mix, a month"] == money(found.way("mix").monthly, given)
+    opened.session_state["ways"] = True
+    opened.run()
+    assert not opened.exception
+    table = opened.dataframe[0].value
+    assert list(table["Way"]) == [way.title for way in found.ways]
+    expected = 1 + (found.mix is not None) + (found.cash is not None)
+    assert len(opened.get("plotly_chart")) == expected
+
+
+def test_prices_and_assumptions_open_and_change_the_scenario() -> None:
+    opened = app("v=1&buy=spot&si=10", BUYING)
+    for key in ("buying_settings", "ways_assume"):
+        opened.session_state[key] = True
+    opened.run()
+    assert not opened.exception
+    assert "Purchase price of NVIDIA H100" in opened.dataframe[0].value["What"].str.cat(sep=" ")
+    opened.number_input(key="bw_device_purchase_usd").set_value(12_000.0).run()
+    assert not opened.exception
+    assert scenario(opened) == Scenario(
+        purchase="spot", spot_interruptions_per_month=10.0, device_purchase_usd=12_000.0
+    )
+
+
+def test_old_prices_show_their_age_beside_the_figures() -> None:
+    opened = app("v=1", BUYING)
+    assert any("days old" in (metric.delta or "") for metric in opened.metric)
+    opened.session_state["ways"] = True
+    opened.run()
+    assert opened.dataframe[0].value["Age"].str.contains("days old").any()
+
+
+def test_an_old_price_shows_its_age_above_the_figures() -> None:
+    given = Scenario()
+    price = choose(given, catalog()).price
+    assert price is not None
+    days = (date.today() - price.valid_from).days
+    shown = f"{price.valid_from.isoformat()} ({days} days old)"
+    assert (shown in texts(app())) == (days > OLD_PRICE_DAYS)
+
+
+def test_what_cannot_be_served_cannot_be_bought() -> None:
+    opened = app("v=1&m=llama-3.1-405b", BUYING)
+    assert "This cannot work as it stands" in texts(opened)
+    assert not opened.get("plotly_chart")

@@ -30,6 +30,16 @@ SEARCHING = {
 }  # fmt: skip
 """What the search for hardware may offer; the Hardware page asks for it."""
 
+BUYING = {
+    "spot_limit_share", "quiet_to_mean", "device_purchase_usd", "owned_years", "resale_share",
+    "server_price_share", "server_power_share", "electricity_usd_per_kwh",
+    "space_usd_per_kw_month", "staff_usd_per_device_year", "failures_per_year",
+    "serverless_usd_per_hour", "serverless_cold_s", "serverless_idle_s", "serverless_minimum_s",
+    "api_input_usd_per_mtok", "api_output_usd_per_mtok", "api_batch_share", "edge_devices",
+    "edge_update_gb_per_month", "edge_cloud_share",
+}  # fmt: skip
+"""What other ways of paying cost; the Buying page asks for it."""
+
 
 @dataclass(frozen=True)
 class Option:
@@ -55,7 +65,7 @@ def plays_a_part(field: str, scenario: Scenario, catalog: Catalog) -> bool:
     model = catalog.models.get(scenario.model)
     chip = catalog.accelerators.get(scenario.accelerator)
     tokens = model is None or model.transformer is not None
-    if field in COMPARING or field in SEARCHING:
+    if field in COMPARING or field in SEARCHING or field in BUYING:
         return False
     if field in ("draft_tokens", "acceptance"):
         return tokens and scenario.draft_model != "none"
@@ -74,6 +84,10 @@ def plays_a_part(field: str, scenario: Scenario, catalog: Catalog) -> bool:
             model is not None and model.sample is not None and model.sample.reference_tokens > 0
         )
     committed = scenario.purchase in ("reserved_1y", "reserved_3y")
+    spot, interrupted = (
+        scenario.purchase == "spot",
+        scenario.spot_interruptions_per_month is not None,
+    )
     trained = scenario.student != "none"
     foreign = scenario.currency != FIELDS["currency"].default
     way = scenario.batching
@@ -81,7 +95,11 @@ def plays_a_part(field: str, scenario: Scenario, catalog: Catalog) -> bool:
         "batch_wait_ms": way == "dynamic" if tokens else way != "static",
         "prefill_chunk_tokens": tokens and way in ("continuous", "disaggregated"),
         "prefill_replicas": tokens and way == "disaggregated",
-        "spot_overhead_share": scenario.purchase == "spot",
+        "spot_overhead_share": spot and not interrupted,
+        "spot_interruptions_per_month": spot,
+        "spot_restart_minutes": spot and interrupted,
+        "spot_lost_minutes": spot and interrupted,
+        "spot_fallback_share": spot,
         "unused_commitment_share": committed,
         "fixed_replicas": scenario.scaling == "fixed",
         "min_replicas": scenario.scaling != "fixed",

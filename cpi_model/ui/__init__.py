@@ -11,6 +11,15 @@ from cpi_model.ui.batching import (
     throughput_latency,
     under_load,
 )
+from cpi_model.ui.buying import (
+    best_mix,
+    cash_view,
+    prices_and_assumptions,
+    ways_against_volume,
+    ways_assume,
+    ways_in_short,
+    ways_table,
+)
 from cpi_model.ui.catalog import catalog_tables
 from cpi_model.ui.compression import levers, precision_table, quality, savings, student
 from cpi_model.ui.frame import PAGES, PRESETS, frame
@@ -44,10 +53,11 @@ from cpi_model.ui.whatif import (
 )
 
 __all__ = [
-    "PAGES", "PRESETS", "against_concurrency", "against_load", "all_costs", "answer",
-    "catalog_tables", "cheapest", "errors_of_this_kind", "frame", "front", "hardware_table",
-    "headline", "left_out", "levers", "limit_costs", "limits", "measured_runs", "modes",
-    "never_measured", "notes", "own_measurements", "parts", "places", "precision_table", "quality",
-    "ranking", "refine", "roofline", "savings", "search", "side_by_side", "student", "subject",
-    "throughput_latency", "under_load", "why",
+    "PAGES", "PRESETS", "against_concurrency", "against_load", "all_costs", "answer", "best_mix",
+    "cash_view", "catalog_tables", "cheapest", "errors_of_this_kind", "frame", "front",
+    "hardware_table", "headline", "left_out", "levers", "limit_costs", "limits", "measured_runs",
+    "modes", "never_measured", "notes", "own_measurements", "parts", "places", "precision_table",
+    "prices_and_assumptions", "quality", "ranking", "refine", "roofline", "savings", "search",
+    "side_by_side", "student", "subject", "throughput_latency", "under_load", "ways_against_volume",
+    "ways_assume", "ways_in_short", "ways_table", "why",
 ]  # fmt: skip

@@ -18,6 +18,7 @@ PAGES: tuple[tuple[str, str, str], ...] = (
     ("pages/5_Hardware.py", "Hardware", ":material/memory:"),
     ("pages/3_Compression.py", "Compression", ":material/compress:"),
     ("pages/4_Batching.py", "Batching", ":material/stacked_line_chart:"),
+    ("pages/6_Buying.py", "Buying", ":material/payments:"),
     ("pages/1_Catalog.py", "Catalog", ":material/menu_book:"),
     ("pages/2_Trust.py", "Trust", ":material/fact_check:"),
 )

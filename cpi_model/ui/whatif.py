@@ -14,7 +14,7 @@ from cpi_model import charts, export
 from cpi_model.catalog import catalog
 from cpi_model.evaluate import Estimate
 from cpi_model.export import digits, duration, large, money, percent, size
-from cpi_model.inputs import ImpossibleChoice
+from cpi_model.inputs import ImpossibleChoice, age
 from cpi_model.scenario import FIELDS, Scenario
 from cpi_model.studies import bands, explain, sweep
 from cpi_model.studies.answer import Answer, Suggestion
@@ -95,9 +95,10 @@ def subject(result: Answer) -> None:
     ]
     if choice.price is not None:
         price = choice.price
+        old = f" ({how_old})" if (how_old := age(price.valid_from)) else ""
         words.append(
             f"{price.instance} in {price.region} at ${digits(price.usd_per_hour)}/h "
-            f"{controls.CHOICES[price.purchase].lower()}, {price.valid_from.isoformat()}"
+            f"{controls.CHOICES[price.purchase].lower()}, {price.valid_from.isoformat()}{old}"
         )
     elif scenario.device_price_usd_per_hour is not None:
         words.append(f"own price of ${digits(scenario.device_price_usd_per_hour)}/h a device")
