@@ -685,9 +685,9 @@ def choose(scenario: Scenario, catalog: Catalog) -> Choice:
     instance, price, notes, price_problems = _purchase(scenario, accelerator, catalog, devices)
     problems += price_problems
     fallback = None
-    if scenario.purchase == "spot" and scenario.spot_fallback_share and not problems:
-        fallback, lack = _fallback(instance, scenario, catalog)
-        problems += lack
+    if falls_back(scenario) and not problems:
+        fallback = fallback_price(instance, scenario, catalog)
+        problems += [_fallback_problem(instance)] if fallback is None else []
     if problems:
         raise ImpossibleChoice(tuple(problems))
     if price is not None and (old := age(price.valid_from)):
@@ -761,19 +761,25 @@ def age(valid_from: date) -> str:
     return f"{days} days old" if days > OLD_PRICE_DAYS else ""
 
 
-def _fallback(
+def fallback_price(
     instance: Instance | None, scenario: Scenario, catalog: Catalog
-) -> tuple[InstancePrice | None, list[Problem]]:
-    """What an instance costs on demand when no spot is to be had."""
+) -> InstancePrice | None:
+    """What an instance costs on demand when no spot is to be had; None where nobody knows."""
     region = None if scenario.region == "any" else scenario.region
-    price = instance and price_on(catalog, instance.id, "on_demand", region)
-    if price:
-        return price, []
+    return None if instance is None else price_on(catalog, instance.id, "on_demand", region)
+
+
+def falls_back(scenario: Scenario) -> bool:
+    """Whether part of the capacity runs on demand in place of spot."""
+    return scenario.purchase == "spot" and scenario.spot_fallback_share > 0.0
+
+
+def _fallback_problem(instance: Instance | None) -> Problem:
     name = "this hardware" if instance is None else instance.id
-    return None, [Problem(
+    return Problem(
         f"No on demand price of {name} is in the catalog, to which spot could fall back.",
         "spot_fallback_share", {"spot_fallback_share": 0.0}, "do without a fallback",
-    )]  # fmt: skip
+    )  # fmt: skip
 
 
 def sparsity_lack(sparsity: str, engine: Engine, accelerator: Accelerator) -> str:
@@ -1504,7 +1510,7 @@ def price_paid(scenario: Scenario, choice: Choice, fitted: Coefficients) -> dict
             scenario.unused_commitment_share if committed else 0.0,
         )
     )
-    if spot and scenario.spot_fallback_share:
+    if falls_back(scenario):
         assert choice.fallback is not None  # choose() has refused it
         instead = pricing.effective_price(
             choice.fallback.usd_per_hour, scenario.discount_share, 0.0, 0.0

@@ -15,7 +15,7 @@ from cpi_model.coefficients import coefficients
 from cpi_model.formulas import ownership
 from cpi_model.inputs import OLD_PRICE_DAYS, ImpossibleChoice, choose
 from cpi_model.scenario import FIELDS, Scenario
-from cpi_model.studies import buying, service
+from cpi_model.studies import buying, optimise, service
 from cpi_model.studies.answer import answer
 from cpi_model.studies.buying import PURCHASES, TITLES, Buying
 from cpi_model.studies.options import BUYING
@@ -301,6 +301,19 @@ def test_an_own_price_is_of_the_option_that_is_chosen() -> None:
         assert result.way(purchase).cost == pytest.approx(usual.cost)
     (price, *_) = result.way("spot").assumes
     assert price.source == "entered by you"
+
+
+def test_the_search_for_hardware_prices_spot_as_the_scenario_does() -> None:
+    given = Scenario(
+        purchases="same", purchase="spot", spot_interruptions_per_month=20.0,
+        spot_fallback_share=0.25, requests_per_s=50.0,
+    )  # fmt: skip
+    offered = optimise.search(given, FACTS).ranked[0]
+    alone = answer(given.model_copy(update=offered.changes), FACTS).estimate
+    assert alone is not None
+    assert float(offered.estimate.cost_per_inference) == pytest.approx(
+        float(alone.cost_per_inference), rel=1e-9
+    )
 
 
 def test_old_prices_show_their_age() -> None:

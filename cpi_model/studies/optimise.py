@@ -26,6 +26,8 @@ from cpi_model.inputs import (
     Problem,
     choices,
     device,
+    fallback_price,
+    falls_back,
     fast_domain,
     numbers,
     parallel_problems,
@@ -39,6 +41,7 @@ from cpi_model.studies import bands, compression
 from cpi_model.studies.answer import figures
 from cpi_model.studies.compression import Kept
 from cpi_model.studies.evidence import OTHERS
+from cpi_model.studies.options import BUYING
 from cpi_model.studies.service import stack
 from cpi_model.studies.sweep import DIRECT, row
 from cpi_model.units import MONTH, Array, Places
@@ -84,7 +87,8 @@ AXES = (
     "accelerator", "instance", "cloud", "region", "purchase", "device_price_usd_per_hour",
     "scheme", "engine", "tensor_parallel", "pipeline_parallel", "data_parallel", "expert_parallel",
     "quality_floor", "compared_scheme", "compared_engine", "discount_share", "spot_overhead_share",
-    "unused_commitment_share",
+    "unused_commitment_share", "spot_interruptions_per_month", "spot_restart_minutes",
+    "spot_lost_minutes", "spot_fallback_share", *BUYING,
 )  # fmt: skip
 """Fields beside those of single numbers of which the table of choices is independent."""
 
@@ -392,7 +396,10 @@ def _prices(scenario: Scenario, table: _Table, catalog: Catalog) -> dict[_Platfo
     def consider(
         choice: Choice, instance: Instance | None, price: InstancePrice | None, bought: Scenario
     ) -> None:
-        here = replace(choice, instance=instance, price=price)
+        fallback = fallback_price(instance, bought, catalog) if falls_back(bought) else None
+        if falls_back(bought) and fallback is None:
+            return
+        here = replace(choice, instance=instance, price=price, fallback=fallback)
         paid = price_paid(bought, here, fitted)
         platform = _platform(choice, instance)
         known = found.get(platform)
@@ -593,7 +600,9 @@ class _Numbers:
     def __init__(self, scenario: Scenario, table: _Table, prices: dict[_Platform, _Priced]) -> None:
         self._table = table
         # What is the same for all choices comes from any of them.
-        with_price = scenario.model_copy(update={"device_price_usd_per_hour": 1.0})
+        with_price = scenario.model_copy(
+            update={"device_price_usd_per_hour": 1.0, "purchase": "on_demand"}
+        )
         self._common = numbers(with_price, table.choices[0], coefficients())
         names = ("instance_price", "devices_per_instance", "memory_price_share")
         self._prices = {
