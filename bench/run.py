@@ -46,7 +46,7 @@ GOALS = {
 }
 SLIDER = "Concurrency"
 OTHER_PAGES = {
-    "compression": ("Compression?v=1&q=fp8&dm=head", SLIDER),
+    "compression": ("Compression?v=1&q=fp8&dm=head&basis=marginal&c=4", SLIDER),
     "batching": ("Batching?v=1", SLIDER),
     "buying": ("Buying?v=1", SLIDER),
     # Every press is a search of the whole catalog.
@@ -175,6 +175,8 @@ def _slider_to_paint(
             page.keyboard.press("ArrowRight")
             page.wait_for_function("bench.quiet()", polling=50, timeout=10_000)
             live.settle(page)
+            # A slow page is quiet before its charts come.
+            page.wait_for_function("bench.quiet()", polling=50, timeout=10_000)
             reports.append(page.evaluate("bench.report()"))
     key = "chart_ms" if reports[-1]["shown"] else "figure_ms"
     counted = [report for report in reports[WARM_UP:] if report[key] is not None]
