@@ -11,6 +11,7 @@ import streamlit as st
 from cpi_model import charts
 from cpi_model.catalog import catalog
 from cpi_model.export import digits, duration, large, money, percent
+from cpi_model.inputs import sparsity_lack
 from cpi_model.scenario import FIELDS, Scenario
 from cpi_model.studies import compression, evidence
 from cpi_model.studies.answer import Answer
@@ -110,6 +111,12 @@ def _settings(lever: Lever, scenario: Scenario) -> None:
             controls.control(FIELDS[name], scenario, "c")
     if judged := JUDGED.get(lever.id):
         controls.control(FIELDS[judged], scenario, "c")
+    if lever.id == "zeros":
+        engine, chip = (
+            catalog().engines.get(scenario.engine), catalog().accelerators.get(scenario.accelerator)
+        )  # fmt: skip
+        if engine and chip and (lack := sparsity_lack(scenario.sparsity, engine, chip)):
+            st.caption(f":material/info: {lack}, so zeros save storage here and no time.")
 
 
 DETAILS = {
@@ -323,7 +330,12 @@ def _precision_row(each: Precision, scenario: Scenario) -> dict[str, str]:
         "Quality kept": "not measured" if left is None
         else f"{percent(left.median)} ({percent(left.low)} to {percent(left.high)})",
         "Measured on": "" if left is None else left.level,
+        "Keeps enough": "" if left is None or each.kept is None
+        else ENOUGH[each.kept.passes(scenario.quality_floor)],
     }  # fmt: skip
+
+
+ENOUGH = {True: "yes", False: "no", None: "as far as measured"}
 
 
 def _software(each: Precision) -> str:
