@@ -774,7 +774,7 @@ def _evaluate(x: Inputs) -> Estimate:
     obstacles = obstacles + np.where(too_few, OBSTACLES["fewer_replicas_than_versions"], 0.0)
     feasible = obstacles == 0
 
-    # Instances: packed whole at the peak; following the traffic they come and go in proportion.
+    # Instances: packed whole at the peak; following the traffic, whole ones come and go.
     # Replicas that only read prompts are whole ones too, at least one of each version.
     pools: Numeric = 1.0
     if np.any(x.disaggregated):
@@ -785,6 +785,12 @@ def _evaluate(x: Inputs) -> Estimate:
         peak_replicas * pools, x.devices_per_replica, x.devices_per_instance
     )
     in_production = whole * replicas / peak_replicas
+    if np.any(x.replicas_follow):
+        moving = np.equal(x.replicas_follow, 1.0) & (replicas < peak_replicas * (1.0 - ROUNDING))
+        followed = pricing.instances_following(
+            replicas * pools, whole, x.devices_per_replica, x.devices_per_instance
+        )
+        in_production = np.where(moving, followed, whole)
     instances = in_production * (1.0 + x.nonproduction_share)
 
     # Cost of the deployment in USD per second.

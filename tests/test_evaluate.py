@@ -364,3 +364,19 @@ def test_no_correction_is_faster_than_the_datasheet() -> None:
     )  # fmt: skip
     # He et al. 2015: 3.8 billion multiply-adds an image; 1,979 TOPS in int8.
     assert evaluate(numbers(batch)).throughput <= 1979e12 / (2 * 3.8e9)
+
+
+@pytest.mark.parametrize("instance", ["aws/p5.48xlarge", "auto"])
+def test_a_deployment_that_follows_the_traffic_never_costs_less_for_more(instance: str) -> None:
+    """Whole instances of eight are paid while one of their places is taken."""
+    scenario = Scenario(instance=instance, scaling="follow", min_replicas=0, scaling_lag_share=0.0)
+    x = resolve(scenario, catalog())
+    rates = np.geomspace(0.5, 5000.0, 400)
+    found = evaluate(replace(x, requests_per_s=rates))
+    bill = np.asarray(found.cost_rate)
+    assert (np.diff(bill) >= -1e-9 * bill[1:]).all()
+    places = x.devices_per_instance / x.devices_per_replica
+    instances, replicas = np.asarray(found.instances), np.asarray(found.replicas)
+    assert (instances >= replicas / places * (1.0 - 1e-9)).all()
+    assert (instances <= np.ceil(np.asarray(found.peak_replicas) / places) + 1e-9).all()
+    assert (instances[replicas >= 1.0] >= 1.0).all()

@@ -218,6 +218,61 @@ def instances_for_replicas(
     return instances
 
 
+def instances_following(
+    replicas: Numeric, most: Numeric, devices_per_replica: Numeric, devices_per_instance: Numeric
+) -> Numeric:
+    r"""Mean number of whole instances while the number of replicas goes up and down.
+
+    Parameters
+    ----------
+    replicas : numeric
+        Mean number of replicas, NaN where unknown. [1]
+    most : numeric
+        Instances at the peak. [1]
+    devices_per_replica : numeric
+        Devices of a replica; a fraction where it runs on part of a socket. [1]
+    devices_per_instance : numeric
+        Devices of an instance; a fraction where it is a part of a socket. [1]
+
+    Returns
+    -------
+    instances : numeric
+        Mean of whole instances, at most those of the peak. [1]
+
+    Raises
+    ------
+    ValueError
+        If `replicas` or `most` is negative or another argument is not positive.
+
+    Notes
+    -----
+    With :math:`k` replicas on an instance, an instance is paid while any of its places is taken.
+    Numbers of replicas that are spread evenly over the remainders of a division by :math:`k`
+    leave :math:`(k-1)/2` places free in the mean:
+
+    .. math:: \bar I = \min\left(\frac{R}{k} + \frac{k-1}{2k},\ I_\mathrm{peak}\right)
+
+    and one instance is there as long as one replica is.
+
+    References
+    ----------
+    .. [1] W. R. Bennett, "Spectra of Quantized Signals", Bell System Technical Journal 27, 1948
+       (the mean error of rounding up is half a step).
+
+    Examples
+    --------
+    Numbers from 17 to 24 on instances of eight, each as often as the others, take three:
+
+    >>> float(instances_following(20.5, 4.0, 1.0, 8.0)), float(instances_following(2, 1, 1, 8))
+    (3.0, 1.0)
+    """
+    checks.not_negative_if_known(replicas=replicas, most=most)
+    each = instances_per_replica(devices_per_replica, devices_per_instance)
+    mean = replicas * each + 0.5 * np.maximum(1.0 - each, 0.0)
+    instances: Numeric = np.minimum(np.maximum(mean, np.minimum(replicas, 1.0)), most)
+    return instances
+
+
 def cost_per_inference(total_cost: Numeric, successful_requests: Numeric) -> Numeric:
     r"""Cost of one successful inference, everything that was paid included.
 
