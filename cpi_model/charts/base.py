@@ -120,10 +120,14 @@ def ticks(low: float, high: float, rounds: Sequence[Sequence[float]] = FINE) -> 
 
 def steps(high: float, most: int = 5) -> list[float]:
     """Round numbers from zero on a linear axis."""
-    rough = high / most
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(s * power for s in (1, 2, 5, 10) if s * power >= rough * (1 - 1e-9))
+    step = round_step(high / most)
     return [step * count for count in range(int(high / step + 1e-9) + 1)]
+
+
+def round_step(least: float) -> float:
+    """The smallest of 1, 2 and 5 times a power of ten that is no smaller than this."""
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(s * power for s in (1, 2, 5, 10) if s * power >= least * (1 - 1e-9))
 
 
 def log_axis(

@@ -166,9 +166,7 @@ def quality_against_cost(
 
 def _nice(low: float, high: float) -> list[float]:
     """Round numbers between two, at most seven."""
-    rough = (high - low) / 6
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(s * power for s in (1, 2, 5, 10) if s * power >= rough * (1 - 1e-9))
+    step = base.round_step((high - low) / 6)
     first = math.ceil(low / step)
     return [round(step * count, 6) for count in range(first, int(high / step) + 1)]
 

@@ -28,7 +28,7 @@ from cpi_model.inputs import (
 from cpi_model.scenario import Scenario
 from cpi_model.schema import Accelerator, Scheme
 from cpi_model.studies import bands, service
-from cpi_model.studies.service import Service, stack
+from cpi_model.studies.service import MEMORY, Service, stack
 from cpi_model.units import DAY, GB, HOUR, MILLION, MILLISECOND, MONTH, WATT_HOUR, YEAR
 
 MOST_SUGGESTIONS = 3
@@ -40,7 +40,6 @@ MOST_TRIED = 150
 """Combinations of the same kinds that are tried: a bound on the time of an answer."""
 MOST_REPAIRS = 5
 REPLICAS = OBSTACLES["load_above_capacity"] | OBSTACLES["fewer_replicas_than_versions"]
-MEMORY = OBSTACLES["weights_do_not_fit"] | OBSTACLES["no_memory_for_one_request"]
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def curve(result: Answer) -> Curve | None:
     counts = _grid(scenario.concurrency)
     fitted = coefficients()
     slower = bands.slowness(choice, fitted)
-    cases = bands.cases_of(_with(whole, concurrency=counts), slower, fitted)
+    cases = bands.cases_of(service.changed(whole, concurrency=counts), slower, fitted)
     found, likely = bands.as_estimated(cases), bands.ends(cases, slower)
     swept = Sweep(scenario, "concurrency", tuple(int(c) for c in counts), found, {}, likely)
     within = {share: _largest(whole, counts, found, share) for share in ENOUGH}
@@ -106,12 +106,6 @@ def _grid(concurrency: int) -> Array:
         last *= 2
     steps = np.geomspace(1.0, last, POINTS).round()
     return np.unique(np.append(steps, float(concurrency)))
-
-
-def _with(whole: Service, **columns: Any) -> Service:
-    """The same service with other numbers in all of its models."""
-    first = None if whole.first is None else replace(whole.first, **columns)
-    return replace(whole, model=replace(whole.model, **columns), first=first)
 
 
 def power(throughput: Array, latency: Array) -> Array:
@@ -144,7 +138,7 @@ def _largest(whole: Service, counts: Array, found: Estimate, share: float) -> Pl
     high = counts[fits[-1] + 1] if fits[-1] + 1 < len(counts) else float(MOST)
     while True:
         between = np.unique(np.linspace(low, high, CLOSER).round())
-        closer = service.estimate(_with(whole, concurrency=between))
+        closer = service.estimate(service.changed(whole, concurrency=between))
         place = int(np.flatnonzero(_enough(closer, between, share))[-1])
         if place + 1 == len(between) or between[place + 1] - between[place] <= 1.0:
             break
@@ -158,12 +152,13 @@ def _held_by(whole: Service, largest: Place | None) -> str:
     count = 1.0 if largest is None else largest.concurrency + 1.0
     if count > MOST:
         return "range"
-    one_more = service.estimate(_with(whole, concurrency=count))
+    one_more = service.estimate(service.changed(whole, concurrency=count))
     if not one_more.feasible or float(one_more.running) < count:
         return "memory"
     for name, words in LIMIT_NAMES.items():
         free = {other: math.inf for other in LIMIT_NAMES if other != name}
-        if float(service.estimate(_with(whole, concurrency=count, **free)).good_share) < ENOUGH[0]:
+        freed = service.estimate(service.changed(whole, concurrency=count, **free))
+        if float(freed.good_share) < ENOUGH[0]:
             return words
     return "range"
 
@@ -208,7 +203,7 @@ def limit_costs(result: Answer) -> list[LimitCost]:
         limit = float(getattr(whole.model, name))
         tighter = min(TIGHTER[name], TIGHTEST_STEP * limit)
         limits = np.unique(np.concatenate([limit * FACTORS, [limit, limit - tighter]]))
-        costs = _cheapest(_with(whole, **{name: limits[:, None]}), counts, scenario)
+        costs = _cheapest(service.changed(whole, **{name: limits[:, None]}), counts, scenario)
         now = float(costs[np.searchsorted(limits, limit)])
         then = float(costs[np.searchsorted(limits, limit - tighter)])
         found.append(
@@ -222,7 +217,7 @@ def limit_costs(result: Answer) -> list[LimitCost]:
 
 def _cheapest(whole: Service, counts: Array, scenario: Scenario) -> Array:
     """Least cost over the counts that keep the limits, for each row of limits."""
-    estimate = service.estimate(_with(whole, concurrency=counts[None, :]))
+    estimate = service.estimate(service.changed(whole, concurrency=counts[None, :]))
     marginal = scenario.cost_basis == "marginal"
     name = "marginal_cost_per_inference" if marginal else "cost_per_inference"
     cost = np.where(_enough(estimate, counts, ENOUGH[0]), getattr(estimate, name), np.inf)
@@ -284,7 +279,7 @@ def most_within(result: Answer) -> Place | None:
     if whole is None or not result.feasible:
         return None
     counts = _grid(1)
-    found = service.estimate(_with(whole, concurrency=counts))
+    found = service.estimate(service.changed(whole, concurrency=counts))
     return _largest(whole, counts, found, ENOUGH[0])
 
 

@@ -277,12 +277,6 @@ def _served(scenario: Scenario, catalog: Catalog) -> tuple[Choice, Service]:
     return choice, service.resolve(scenario, choice, catalog, coefficients())
 
 
-def _with(whole: Service, **changes: Numeric) -> Service:
-    """All models that serve a scenario with the same changes."""
-    first = None if whole.first is None else replace(whole.first, **changes)
-    return replace(whole, model=replace(whole.model, **changes), first=first)
-
-
 def _times(whole: Service, factor: Numeric, **changes: Numeric) -> Service:
     """With instances at so many times their price."""
     first = whole.first
@@ -360,7 +354,7 @@ def _rented(purchase: str, scenario: Scenario, volumes: Array, catalog: Catalog)
         choice, whole = _served(bought, catalog)
     except ImpossibleChoice as impossible:
         return _unknown(purchase, volumes, str(impossible))
-    estimate = service.estimate(_with(whole, requests_per_s=volumes))
+    estimate = service.estimate(service.changed(whole, requests_per_s=volumes))
     assumes = [_priced(choice, bought)]
     names = ["discount_share"] if bought.discount_share else []
     if purchase == "spot":
@@ -496,7 +490,7 @@ def _mix_on(
             "target_utilisation": busy,
         }  # fmt: skip
 
-    estimate = service.estimate(_with(whole, **hourly(volumes)))
+    estimate = service.estimate(service.changed(whole, **hourly(volumes)))
     need = np.nan_to_num(np.asarray(estimate.instances))
     committed = np.asarray(ownership.committed_capacity(need, committed_price, flexible))
     own = float(whole.model.instance_price)
@@ -630,8 +624,10 @@ def _owned(scenario: Scenario, volumes: Array, catalog: Catalog) -> tuple[Way, _
     if chip.kind != "cpu":
         joined = chip.fast_domain_devices
         server = float(joined) if 1 < joined <= LARGEST_RACK else 1.0
-        whole = _with(whole, devices_per_instance=server, instance_price=(worn + runs) * server)
-    estimate = service.estimate(_with(whole, requests_per_s=volumes))
+        whole = service.changed(
+            whole, devices_per_instance=server, instance_price=(worn + runs) * server
+        )
+    estimate = service.estimate(service.changed(whole, requests_per_s=volumes))
     devices = _at(estimate, "instances", volumes, scenario) * server
     source = _purchase_source(chip, scenario)
     way = _way(
@@ -881,7 +877,7 @@ def _edge(scenario: Scenario, volumes: Array, catalog: Catalog) -> Way:
     cloud: Numeric = 0.0
     if scenario.edge_cloud_share:
         _, whole = _served(scenario, catalog)
-        passed = _with(whole, requests_per_s=volumes * scenario.edge_cloud_share)
+        passed = service.changed(whole, requests_per_s=volumes * scenario.edge_cloud_share)
         cloud = service.estimate(passed).cost_rate
     ways = [
         _edge_on(chip, cloud, scenario, volumes, catalog)

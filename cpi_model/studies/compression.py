@@ -164,7 +164,7 @@ class Kept:
 
 def active(scenario: Scenario, catalog: Catalog) -> list[Lever]:
     """Levers that are pulled, in order."""
-    start = service.before(scenario, catalog).model_copy(update={"cached_input_share": 0.0})
+    start = with_levers(scenario, (), catalog)
     tokens = _has_tokens(scenario, catalog)
     return [
         lever for lever in LEVERS
@@ -213,7 +213,9 @@ def states(scenarios: Sequence[Scenario], catalog: Catalog) -> list[State]:
             except ImpossibleChoice as impossible:
                 found[index] = State(tried, None, None, str(impossible))
         waiting = {}
-        for index, estimate in _estimates({at: each[2] for at, each in looked_up.items()}):
+        places = list(looked_up)
+        estimates = _estimates([whole for _, _, whole in looked_up.values()])
+        for index, estimate in zip(places, estimates, strict=True):
             tried, choice, _ = looked_up[index]
             bits = int(estimate.obstacles)
             if bits & service.MEMORY and (devices := service.twice_the_devices(tried, choice)):
@@ -227,15 +229,13 @@ def states(scenarios: Sequence[Scenario], catalog: Catalog) -> list[State]:
     return [found[index] for index in range(len(scenarios))]
 
 
-def _estimates(services: dict[int, Service]) -> Iterator[tuple[int, Estimate]]:
-    """Estimates of services by their places: those of one model together, and those of two."""
-    for two in (False, True):
-        places = [at for at, each in services.items() if (each.first is not None) == two]
-        if not places:
-            continue
+def _estimates(services: Sequence[Service]) -> list[Estimate]:
+    """Estimate of each of many services, in as few calls as there are kinds of them."""
+    found: dict[int, Estimate] = {}
+    for places in service.alike(services):
         estimate = service.estimate(service.together([services[at] for at in places]))
-        for row, place in enumerate(places):
-            yield place, sweep.row(estimate, row)
+        found |= {place: sweep.row(estimate, row) for row, place in enumerate(places)}
+    return [found[at] for at in range(len(services))]
 
 
 def bridge(scenario: Scenario, catalog: Catalog) -> Bridge:
@@ -265,7 +265,7 @@ def shapley(scenario: Scenario, catalog: Catalog) -> dict[str, float]:
     Raises
     ------
     ValueError
-        If more than :data:`MOST_TOGETHER` levers are pulled, or none of them works.
+        If more than :data:`MOST_TOGETHER` levers are pulled.
 
     References
     ----------

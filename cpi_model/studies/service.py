@@ -6,7 +6,7 @@ large one for what it passes on. A student carries the cost of its training.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -203,6 +203,20 @@ def deployments(service: Service) -> tuple[tuple[Inputs, Estimate], tuple[Inputs
     }
     large = replace(x, **changed, **dict.fromkeys(ONCE, 0.0))
     return (small, first), (large, evaluate(large))
+
+
+def changed(service: Service, **numbers: Any) -> Service:
+    """The same service with other numbers in all of its models."""
+    first = None if service.first is None else replace(service.first, **numbers)
+    return replace(service, model=replace(service.model, **numbers), first=first)
+
+
+def alike(services: Sequence[Service]) -> Iterator[list[int]]:
+    """Places of those with one model, then of those with two: what :func:`together` takes."""
+    for two in (False, True):
+        places = [at for at, each in enumerate(services) if (each.first is not None) == two]
+        if places:
+            yield places
 
 
 def together(services: Sequence[Service]) -> Service:

@@ -130,11 +130,7 @@ def over(scenario: Scenario, field: str, values: Sequence[Any], catalog: Catalog
         raise ValueError(refused[0])
     columns: dict[str, Array] = {}
     ends: dict[str, tuple[Array, Array]] = {}
-    # Those with one model together, and those with two.
-    for two in (False, True):
-        chosen = [i for i, (whole, _) in enumerate(possible) if (whole.first is not None) == two]
-        if not chosen:
-            continue
+    for chosen in service.alike([whole for whole, _ in possible]):
         slower = np.array([possible[i][1] for i in chosen])
         cases = bands.cases_of(service.together([possible[i][0] for i in chosen]), slower, fitted)
         places = [rows[i] for i in chosen]

@@ -16,7 +16,7 @@ from cpi_model.scenario import FIELDS, Scenario
 from cpi_model.studies import bands, buying
 from cpi_model.studies.answer import Answer
 from cpi_model.studies.buying import TITLES, Buying, Mix, Way
-from cpi_model.ui import controls, draw
+from cpi_model.ui import controls, draw, state
 from cpi_model.units import HOUR, MILLION, MONTH, WATT_HOUR
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ def _compared(scenario: Scenario, today: date) -> Buying:
 
 def _found(result: Answer) -> Buying:
     """All ways, worked out once for what is not only a matter of display."""
-    shown = {name: info.default for name, info in FIELDS.items() if info.group == "display"}
-    return _compared(result.scenario.model_copy(update=shown), date.today())
+    return _compared(state.undisplayed(result.scenario), date.today())
 
 
 def _aged(way: Way) -> str:

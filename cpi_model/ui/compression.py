@@ -177,9 +177,8 @@ ORDER = (
 
 
 def _whole(scenario: Scenario) -> Scenario:
-    """Without what only says how figures are shown, so that they are worked out once."""
-    shown = {name: info.default for name, info in FIELDS.items() if info.group == "display"}
-    return scenario.model_copy(update=shown | {"cost_basis": scenario.cost_basis})
+    """Without what only says how figures are shown; the basis of cost decides them."""
+    return state.undisplayed(scenario).model_copy(update={"cost_basis": scenario.cost_basis})
 
 
 def _savings_text(found: Bridge, scenario: Scenario) -> str:

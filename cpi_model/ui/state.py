@@ -47,6 +47,13 @@ def start_from(preset: Scenario) -> None:
     put(preset.model_copy(update=shown))
 
 
+def undisplayed(scenario: Scenario) -> Scenario:
+    """With nothing chosen about the display: what only that moves is worked out once."""
+    return scenario.model_copy(
+        update={name: info.default for name, info in FIELDS.items() if info.group == "display"}
+    )
+
+
 def _edited(name: str, key: str) -> None:
     """A widget was moved, or says so: :func:`take_edits` decides when all have spoken."""
     st.session_state.setdefault("edits", []).append((name, key))
