@@ -1,15 +1,19 @@
 """Scenarios as links, JSON and YAML, and back.
 
 A link holds the fields that differ from their defaults, under short keys that never change
-meaning: ``?v=1&m=llama-3.1-70b&tp=4``. Everything that comes in is hostile: reading never raises,
-never evaluates, never works without a bound; what is wrong is listed and left at its default.
+meaning: ``?v=1&m=llama-3.1-70b&tp=4``. Where that would grow too long for mail and chat, the values
+stand packed under one key. Everything that comes in is hostile: reading never raises, never
+evaluates, never works without a bound; what is wrong is listed and left at its default.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import difflib
 import json
 import re
+import zlib
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from itertools import islice
@@ -26,10 +30,28 @@ MOST_PARAMETERS = 200
 LONGEST_VALUE = 200
 LONGEST_QUERY = 20_000
 LARGEST_FILE = 65_536
+LONGEST_READABLE = 1_800
+"""Characters of a link before its values are packed."""
+LARGEST_PACKED = 65_536
+"""Characters that a packed text may unfold to."""
 SHOWN = 40
 """Characters of somebody's text that a message repeats."""
+PACKED = "z"
+"""Key of the packed values of a link."""
+BETWEEN, NOTHING = "~", "!"
+"""What stands between packed values, and for a value that is empty; no value holds either."""
 
 Fields = dict[str, str]
+_IN_ORDER = """
+rps peak in out hit burst ocv ok items scale sttft stpot slo sshare m live kept q kv sp spz
+pd pw st str trn tre tru trp trt tra dm dk da xs xd cm ce sh sl slp qf cq xq sq stq bq be e
+c tp pp dp ep mem bat chunk pre wait kt kf hw i cl reg maxd maxco2 buy price buys maxusd by
+disc spotx unused si sr sk sf sm qt op oy ov ow oh ot oc os of vp vc vi vm ai ao ab en eu es
+msh sc n min spare util lag nonprod stor obj img log logp reqkb reskb egsh eg xzsh xz lb
+lbgb cp mon agent plat oncall pue grid cur fx per basis
+"""
+PACKED_ORDER = tuple(_IN_ORDER.split())
+"""Keys in the order of packed values. New ones go to the end; none is moved or taken out."""
 MIGRATIONS: dict[int, Callable[[Fields], Fields]] = {1: dict}
 """From the fields of a link of each version, keys and values as text, to those of today.
 
@@ -141,12 +163,54 @@ def text_of(value: object) -> str:
 
 
 def to_params(scenario: Scenario) -> Fields:
-    """Query parameters of a scenario: the version, then what differs from the defaults."""
-    params = {"v": str(VERSION)}
-    for name, info in FIELDS.items():
-        if (value := getattr(scenario, name)) != info.default:
-            params[info.key] = text_of(value)
+    """Query parameters of a scenario: the version, then what differs from the defaults.
+
+    Packed where they would be longer than ``LONGEST_READABLE``.
+    """
+    params = {"v": str(VERSION)} | _differing(scenario, Scenario())
+    if len(urlencode(params, safe="/")) > LONGEST_READABLE:
+        return {"v": str(VERSION), PACKED: pack(scenario)}
     return params
+
+
+def _differing(scenario: Scenario, base: Scenario) -> Fields:
+    """Keys and texts of the fields in which two scenarios differ."""
+    return {
+        info.key: text_of(value)
+        for name, info in FIELDS.items()
+        if (value := getattr(scenario, name)) != getattr(base, name)
+    }
+
+
+def pack(scenario: Scenario, base: Scenario | None = None) -> str:
+    """What differs from `base`, or from the defaults, as one short text for a link.
+
+    >>> unpack(pack(Scenario(tensor_parallel=4, concurrency=64)))
+    ({'c': '64', 'tp': '4'}, '')
+    """
+    differing = _differing(scenario, base or Scenario())
+    values = [differing.get(key, "") if key in differing else None for key in PACKED_ORDER]
+    texts = ["" if value is None else value or NOTHING for value in values]
+    squeezed = zlib.compress(BETWEEN.join(texts).rstrip(BETWEEN).encode(), 9, wbits=-15)
+    return base64.urlsafe_b64encode(squeezed).decode().rstrip("=")
+
+
+def unpack(token: str) -> tuple[Fields, str]:
+    """Keys and texts of a packed text, and a sentence when it cannot be read. Never raises."""
+    refusal = "The packed part of the link cannot be read; was it cut off?"
+    if len(token) > LONGEST_QUERY:
+        return {}, refusal
+    try:
+        squeezed = base64.b64decode(token + "=" * (-len(token) % 4), altchars="-_", validate=True)
+        unfolding = zlib.decompressobj(wbits=-15)
+        text = unfolding.decompress(squeezed, LARGEST_PACKED).decode("ascii")
+    except (binascii.Error, ValueError, zlib.error):
+        return {}, refusal
+    texts = text.split(BETWEEN)
+    if not unfolding.eof or len(texts) > len(PACKED_ORDER):
+        return {}, refusal
+    named = zip(PACKED_ORDER, texts, strict=False)
+    return {key: "" if text == NOTHING else text for key, text in named if text}, ""
 
 
 def encode(scenario: Scenario) -> str:
@@ -158,8 +222,13 @@ def encode(scenario: Scenario) -> str:
     return urlencode(to_params(scenario), safe="/")
 
 
-def from_params(params: Mapping[str, object]) -> tuple[Scenario, list[str]]:
-    """Scenario of query parameters, and a sentence for each that was ignored. Never raises."""
+def from_params(
+    params: Mapping[str, object], base: Scenario | None = None
+) -> tuple[Scenario, list[str]]:
+    """Scenario of query parameters, and a sentence for each that was ignored. Never raises.
+
+    What they leave out is as in `base`, or at its default.
+    """
     problems: list[str] = []
     if len(params) > MOST_PARAMETERS:
         problems.append(
@@ -171,6 +240,11 @@ def from_params(params: Mapping[str, object]) -> tuple[Scenario, list[str]]:
             given[key] = raw
         else:
             problems.append(f"{shown(key)} is no text and was ignored.")
+    if (token := given.pop(PACKED, None)) is not None:
+        unpacked, problem = unpack(token)
+        if problem:
+            problems.append(problem)
+        given = unpacked | given
     version = given.pop("v", str(VERSION))
     if version in map(str, MIGRATIONS):
         given = MIGRATIONS[int(version)](given)
@@ -190,12 +264,12 @@ def from_params(params: Mapping[str, object]) -> tuple[Scenario, list[str]]:
             problems.append(f"{key}: {problem}")
         else:
             values[name] = value
-    return _scenario(values), problems
+    return _scenario(values, base), problems
 
 
-def _scenario(values: Mapping[str, Any]) -> Scenario:
+def _scenario(values: Mapping[str, Any], base: Scenario | None = None) -> Scenario:
     """Scenario of values that have been checked one by one."""
-    return Scenario().model_copy(update=dict(values))
+    return (base or Scenario()).model_copy(update=dict(values))
 
 
 def decode(link: str) -> tuple[Scenario, list[str]]:

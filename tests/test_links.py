@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import re
+import zlib
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote
@@ -61,7 +63,13 @@ def test_links_that_people_have_sent_keep_their_meaning(query: str, fields: dict
 
 def test_every_key_stands_in_the_golden_links() -> None:
     used = {key for query, _ in GOLDEN for key in parse_qs(query.rpartition("?")[2])}
-    assert used == set(KEYS) | {"v"}
+    assert used == set(KEYS) | {"v", links.PACKED}
+
+
+def test_every_key_has_its_place_among_the_packed_values() -> None:
+    """The golden link with packed values watches that the places stay."""
+    assert len(links.PACKED_ORDER) == len(set(links.PACKED_ORDER))
+    assert set(links.PACKED_ORDER) >= set(KEYS)
 
 
 def test_a_link_of_an_older_version_is_translated(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,6 +106,11 @@ def test_others_read_what_we_write(scenario: Scenario) -> None:
     changed = {n: v for n, v in scenario.model_dump().items() if v != FIELDS[n].default}
     query = parse_qs(links.encode(scenario), keep_blank_values=True, strict_parsing=True)
     assert query.pop("v") == ["1"]
+    if links.PACKED in query:
+        (token,) = query[links.PACKED]
+        packed = zlib.decompress(base64.urlsafe_b64decode(token + "==="), wbits=-15).decode()
+        pairs = zip(links.PACKED_ORDER, packed.split("~"), strict=False)
+        query = {key: [text] for key, text in pairs if text}
     assert {KEYS[key] for key in query} == set(changed)
     for text, read in ((links.to_json(scenario), json.loads), (links.to_yaml(scenario), _yaml)):
         document = read(text)
@@ -137,7 +150,34 @@ def test_a_link_with_every_field_changed_is_short_enough() -> None:
     assert links.decode(links.encode(scenario)) == (scenario, [])
 
 
+@given(scenarios, scenarios)
+def test_packed_values_come_back_over_their_base(scenario: Scenario, base: Scenario) -> None:
+    fields, problem = links.unpack(links.pack(scenario, base))
+    assert problem == ""
+    assert links.from_params(fields, base) == (scenario, [])
+
+
 # Harmless ----------------------------------------------------------------------------------------
+
+
+def _token(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(zlib.compress(raw, 9, wbits=-15)).decode()
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "", "!", "AAAA", "ä", "=", "z" * 30_000,
+        links.pack(Scenario(pue=1.5, tensor_parallel=4))[:-4], _token(b"~" * 10_000_000),
+        _token(b"1~" * 500), _token("é".encode()),
+    ],
+    ids=["empty", "sign", "noise", "umlaut", "padding", "long", "cut", "bomb", "many", "accent"],
+)  # fmt: skip
+def test_packed_values_that_cannot_be_read_are_one_sentence(token: str) -> None:
+    scenario, problems = links.from_params({"v": "1", "z": token, "c": "64"})
+    assert scenario == Scenario(concurrency=64)
+    assert problems == ["The packed part of the link cannot be read; was it cut off?"]
+
 
 garbage = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
