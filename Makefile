@@ -28,7 +28,7 @@ test: $(TEST_READY) browser ## everything that must pass: lint, format, types, i
 	@echo "mypy --strict"; $(PYTHON) -m mypy --strict --no-error-summary
 	@echo "import-linter"; $(VENV)/bin/lint-imports --no-logo >$(VENV)/imports.log 2>&1 \
 	    || { cat $(VENV)/imports.log; exit 1; }
-	@echo "pytest"; $(PYTHON) -m pytest -q
+	@echo "pytest"; $(PYTHON) -m pytest -q -n 2 --dist worksteal
 
 bench: $(TEST_READY) browser ## measure speed and memory, one JSON line a figure
 	@$(PYTHON) -m bench.run

@@ -275,7 +275,7 @@ def _language_model(x: Inputs) -> Performance:
     # several requests start with every step, their prompts go through the layers together.
     beside = np.maximum(running / copies, 1.0)
     outputs = np.maximum(x.output_tokens, 1.0)
-    together = np.maximum(beside / outputs, 1.0)
+    together = prompts_together(x, beside)
     length = np.maximum(new_tokens, 1.0) * together
     every_copy = np.maximum(new_tokens * copies, 1.0) * together
     passes: Numeric = 1.0
@@ -328,7 +328,7 @@ def _language_model(x: Inputs) -> Performance:
     prefill_replicas: Numeric = 0.0
     if in_batches:
         apart = np.equal(x.whole_batches, 1.0)
-        first = batching.batch_prompt_time(whole / together, fixed_prompt_time(x), beside)
+        first = batch_prompts(x, whole / together, beside)
         batch_time = first + np.maximum(written - 1.0, 0.0) * token_time
         throughput = np.where(apart, running / batch_time, throughput)
         ttft, tpot = np.where(apart, first, ttft), np.where(apart, token_time, tpot)
@@ -354,7 +354,7 @@ def _language_model(x: Inputs) -> Performance:
 
     # Cached tokens pay for being read and for the attention of the new tokens over them.
     over_cached = (
-        new_tokens * cached_tokens * x.prefill_flops_per_pair
+        x.prompt_factor * new_tokens * cached_tokens * x.prefill_flops_per_pair
         / (x.tensor_parallel * x.attention_peak_flops * x.attention_efficiency * stages * copies)
     )  # fmt: skip
     cached_work = over_cached + _cache_bytes(x, cached_tokens, element) / (
@@ -390,6 +390,19 @@ def _language_model(x: Inputs) -> Performance:
         cached_work=cached_work,
         output_work=output_work,
         prefill_replicas=prefill_replicas,
+    )
+
+
+def prompts_together(x: Inputs, beside: Numeric) -> Numeric:
+    """Prompts in one pass: more than one where several requests start with every step."""
+    return np.maximum(beside / np.maximum(x.output_tokens, 1.0), 1.0)
+
+
+def batch_prompts(x: Inputs, prompt_time: Numeric, beside: Numeric) -> Numeric:
+    """Time to read the prompts of a batch, from the time that one takes of its pass. [s]"""
+    together = prompts_together(x, beside)
+    return batching.batch_prompt_time(
+        prompt_time * together, fixed_prompt_time(x), beside / together
     )
 
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from cpi_model.catalog import catalog
 from cpi_model.coefficients import coefficients
-from cpi_model.evaluate import OBSTACLES, Estimate, evaluate
+from cpi_model.evaluate import OBSTACLES, Estimate, evaluate, performance
 from cpi_model.formulas import transformer
 from cpi_model.inputs import Inputs, parameters, resolve
+from cpi_model.links import decode
 from cpi_model.scenario import Scenario
 from cpi_model.studies.service import stack
 
@@ -380,3 +381,15 @@ def test_a_deployment_that_follows_the_traffic_never_costs_less_for_more(instanc
     assert (instances >= replicas / places * (1.0 - 1e-9)).all()
     assert (instances <= np.ceil(np.asarray(found.peak_replicas) / places) + 1e-9).all()
     assert (instances[replicas >= 1.0] >= 1.0).all()
+
+
+def test_cached_input_is_part_of_the_work_of_a_batch() -> None:
+    """The prompts of so short answers share passes: what each pays for its own part is positive."""
+    scenario, problems = decode(
+        "v=1&in=182&out=1&hit=0.9&m=tinyllama-1.1b&q=fp32&e=jetstream&c=147&hw=a10&price=1&bat=static"
+    )
+    found = performance(numbers(scenario))
+    assert problems == [] and found.obstacles == 0
+    assert found.input_work > 0 and found.cached_work > 0
+    # Reading and writing together last as long as the batch, of which each has its part.
+    assert found.input_work + found.output_work < 1 / found.throughput

@@ -9,7 +9,13 @@ from datetime import date
 
 from cpi_model.catalog import Catalog
 from cpi_model.coefficients import Coefficients, coefficients
-from cpi_model.evaluate import Estimate, fixed_prompt_time, performance
+from cpi_model.evaluate import (
+    Estimate,
+    batch_prompts,
+    fixed_prompt_time,
+    performance,
+    prompts_together,
+)
 from cpi_model.formulas import adaptive, batching
 from cpi_model.inputs import Choice, Inputs, parameters
 from cpi_model.scenario import FIELDS, Scenario
@@ -246,7 +252,8 @@ def _batch_steps(
 ) -> Iterator[Step]:
     """A batch of a language model from its first to its last token."""
     prompt, once = float(e.prefill_time), float(fixed_prompt_time(x))
-    first = float(batching.batch_prompt_time(prompt, once, beside))
+    together = float(prompts_together(x, beside))
+    first = float(batch_prompts(x, prompt, beside))
     longest = float(batching.longest_of(x.output_tokens, x.output_cv, e.running))
     lasting = first + max(longest - 1.0, 0.0) * token_time
     yield Step(
@@ -255,9 +262,11 @@ def _batch_steps(
         rf"{_ms(token_time)} = {_ms(e.tpot)}\ \mathrm{{ms}}",
     )
     yield Step(
-        "The prompts of the batch go through the layers together, whose overhead is paid once",
-        r"t_f = N\,(t_p - t_0) + t_0",
-        rf"{_n(beside)} \cdot ({_ms(prompt)} - {_ms(once)}) + {_ms(once)} = {_ms(first)}\ "
+        "The prompts of the batch go through the layers together, whose overhead is paid once; "
+        "where answers are so short that several start with a step, one holds a part of it only",
+        r"t_f = N\,(t_p - t_0 / g) + t_0",
+        rf"{_n(beside)} \cdot ({_ms(prompt)} - {_ms(once)} / {_n(together)}) + {_ms(once)} = "
+        rf"{_ms(first)}\ "
         r"\mathrm{ms}",
     )
     yield Step(

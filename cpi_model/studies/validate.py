@@ -13,7 +13,7 @@ import numpy as np
 
 from cpi_model.catalog import Catalog
 from cpi_model.coefficients import Coefficients, Pairing, coefficients
-from cpi_model.evaluate import Performance, fixed_prompt_time, performance
+from cpi_model.evaluate import Performance, batch_prompts, performance
 from cpi_model.formulas import batching
 from cpi_model.inputs import Inputs
 from cpi_model.studies.bands import serving
@@ -348,7 +348,7 @@ def static_times(x: Inputs, speed: Performance) -> tuple[Array, Array, Array]:
     tokens = np.asarray(x.is_llm) == 1
     step = np.asarray(speed.decode_step_time)
     # The prompts of a batch are one long pass, whose fixed part is paid once.
-    prompts = batching.batch_prompt_time(speed.prefill_time, fixed_prompt_time(x), beside)
+    prompts = batch_prompts(x, speed.prefill_time, beside)
     ttft = np.where(tokens, prompts, step)
     return ttft, np.where(tokens, step, np.nan), np.where(tokens, ttft + decoded * step, step)
 
