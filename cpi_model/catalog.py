@@ -12,7 +12,7 @@ import difflib
 import os
 import tomllib
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
@@ -408,27 +408,31 @@ def _valid(prices: Iterable[InstancePrice], day: date | None) -> Iterator[Instan
     yield from newest.values()
 
 
-def _in_region(price: InstancePrice, region: str | None) -> bool:
-    return region is None or price.region in (region, GLOBAL)
+Names = Set[str] | None
+"""Some clouds or regions, or all."""
+
+
+def _in_region(price: InstancePrice, regions: Names) -> bool:
+    return regions is None or price.region == GLOBAL or price.region in regions
 
 
 def price_on(
     catalog: Catalog,
     instance_id: str,
     purchase: Purchase,
-    region: str | None = None,
+    regions: Names = None,
     day: date | None = None,
 ) -> InstancePrice | None:
     """Price of an instance that is valid on a day.
 
     The newest price that began on or before `day`; without `day` the newest of all. Without
-    `region` the cheapest region's. None where the price is not known, which is not zero.
+    `regions` the cheapest region's. None where the price is not known, which is not zero.
     """
     catalog.instance(instance_id)
     found = [
         price
         for price in _valid(catalog.prices_of.get(instance_id, ()), day)
-        if price.purchase == purchase and _in_region(price, region)
+        if price.purchase == purchase and _in_region(price, regions)
     ]
     return min(found, key=lambda price: price.usd_per_hour, default=None)
 
@@ -437,21 +441,21 @@ def offers(
     catalog: Catalog,
     accelerator_id: str,
     purchase: Purchase,
-    cloud: str | None = None,
-    region: str | None = None,
+    clouds: Names = None,
+    regions: Names = None,
     day: date | None = None,
 ) -> list[Offer]:
     """Every instance with an accelerator that can be had in this way, cheapest per device first.
 
-    Owned capacity is a cost, not an offer: it is listed only where `cloud` asks for it by name.
+    Owned capacity is a cost, not an offer: it is listed only where `clouds` asks for it by name.
     """
     catalog.accelerator(accelerator_id)
     found = [
         Offer(instance, price, price.usd_per_hour / instance.accelerator_count)
         for instance in catalog.instances_of.get(accelerator_id, ())
-        if (cloud is None and instance.tenure == "rent") or instance.cloud == cloud
+        if (instance.tenure == "rent" if clouds is None else instance.cloud in clouds)
         for price in _valid(catalog.prices_of.get(instance.id, ()), day)
-        if price.purchase == purchase and _in_region(price, region)
+        if price.purchase == purchase and _in_region(price, regions)
     ]
     # Ties (a node of 1 and of 8 at the same rate) go to the smaller, then by name: repeatable.
     found.sort(

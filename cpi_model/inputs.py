@@ -581,16 +581,13 @@ def _purchase(
                 f"{instance.id} has {instance.accelerator}, not {accelerator.id}.", "instance",
                 {"instance": "auto"}, "let the cheapest instance with this chip be chosen",
             )]  # fmt: skip
-        region = None if scenario.region == "any" else scenario.region
-        price = price_on(catalog, instance.id, scenario.purchase, region)
+        price = price_on(catalog, instance.id, scenario.purchase, scenario.regions)
         if own:
             return instance, None, [], []
         if price is None:
             return None, None, [], _price_problems(scenario, accelerator, catalog)
         return instance, price, [], []
-    cloud = None if scenario.cloud == "any" else scenario.cloud
-    region = None if scenario.region == "any" else scenario.region
-    found = offers(catalog, accelerator.id, scenario.purchase, cloud=cloud, region=region)
+    found = offers(catalog, accelerator.id, scenario.purchase, scenario.clouds, scenario.regions)
     found = _joined(found, accelerator, devices)
     if not found:
         if own:
@@ -599,7 +596,7 @@ def _purchase(
     offer = found[0]
     if own:
         return offer.instance, None, [], []
-    where = "any cloud" if cloud is None else cloud
+    where = "any cloud" if scenario.clouds is None else " or ".join(sorted(scenario.clouds))
     note = (
         f"Cheapest of {len(found)} {scenario.purchase.replace('_', ' ')} offers with "
         f"{_enough(devices)}{accelerator.name} on {where}: {offer.instance.id} in "
@@ -765,8 +762,9 @@ def fallback_price(
     instance: Instance | None, scenario: Scenario, catalog: Catalog
 ) -> InstancePrice | None:
     """What an instance costs on demand when no spot is to be had; None where nobody knows."""
-    region = None if scenario.region == "any" else scenario.region
-    return None if instance is None else price_on(catalog, instance.id, "on_demand", region)
+    if instance is None:
+        return None
+    return price_on(catalog, instance.id, "on_demand", scenario.regions)
 
 
 def falls_back(scenario: Scenario) -> bool:

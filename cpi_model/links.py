@@ -95,6 +95,8 @@ def allowed(info: FieldInfo) -> str:
     """
     if info.choices:
         return "one of " + ", ".join(info.choices)
+    if info.several:
+        return "one or several ids with commas between them, at most 150 characters"
     if info.kind == "text":
         return "an id of at most 60 letters, digits and . _ / -"
     number = "a whole number" if info.kind == "int" else "a number"
@@ -219,7 +221,7 @@ def encode(scenario: Scenario) -> str:
     >>> encode(Scenario(model="llama-3.1-70b", tensor_parallel=4))
     'v=1&m=llama-3.1-70b&tp=4'
     """
-    return urlencode(to_params(scenario), safe="/")
+    return urlencode(to_params(scenario), safe="/,")
 
 
 def from_params(

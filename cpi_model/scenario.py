@@ -23,6 +23,13 @@ Group = Literal[
 GROUPS: tuple[Group, ...] = get_args(Group)
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./\-]*$", max_length=60)]
+Names = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_./\-]*(,[A-Za-z0-9][A-Za-z0-9_./\-]*)*$", max_length=150
+    ),
+]
+"""Several names with commas between them."""
 
 
 def _field(
@@ -37,13 +44,15 @@ def _field(
     le: float | None = None,
     step: float | None = None,
     log: bool = False,
+    several: bool = False,
     source: str = "",
     as_of: str = "",
 ) -> Any:
     """A scenario field with everything that a page, a link and a reviewer need to know.
 
-    `key` is the short name in links, for ever. `log` asks for a logarithmic slider. `source` and
-    `as_of` say where the default comes from; a choice of the user has none.
+    `key` is the short name in links, for ever. `log` asks for a logarithmic slider, `several`
+    for a list with commas. `source` and `as_of` say where the default comes from; a choice of the
+    user has none.
     """
     return Field(
         default,
@@ -53,7 +62,7 @@ def _field(
         le=le,
         json_schema_extra={
             "group": group, "key": key, "unit": unit, "step": step, "log": log,
-            "source": source, "as_of": as_of,
+            "several": several, "source": source, "as_of": as_of,
         },
     )  # fmt: skip
 
@@ -423,11 +432,13 @@ class Scenario(BaseModel):
         "hardware", "i", "auto", "Instance",
         "Instance type as cloud/type, or auto: the cheapest offer with this chip.",
     )  # fmt: skip
-    cloud: Name = _field(
-        "hardware", "cl", "any", "Cloud", "Where auto looks for an offer: one cloud, or any.",
+    cloud: Names = _field(
+        "hardware", "cl", "any", "Clouds",
+        "Where auto looks for an offer: one cloud, several, or any.", several=True,
     )  # fmt: skip
-    region: Name = _field(
-        "hardware", "reg", "any", "Region", "Where auto looks for an offer: one region, or any.",
+    region: Names = _field(
+        "hardware", "reg", "any", "Regions",
+        "Where auto looks for an offer: one region, several, or any.", several=True,
     )  # fmt: skip
     max_devices: int | None = _field(
         "hardware", "maxd", None, "Most devices",
@@ -775,6 +786,21 @@ class Scenario(BaseModel):
         "that is full.",
     )  # fmt: skip
 
+    @property
+    def clouds(self) -> frozenset[str] | None:
+        """Clouds that auto looks in; None for all."""
+        return _named(self.cloud)
+
+    @property
+    def regions(self) -> frozenset[str] | None:
+        """Regions that auto looks in; None for all."""
+        return _named(self.region)
+
+
+def _named(names: str) -> frozenset[str] | None:
+    found = frozenset(names.split(","))
+    return None if "any" in found else found
+
 
 @dataclass(frozen=True)
 class FieldInfo:
@@ -792,6 +818,7 @@ class FieldInfo:
     maximum: float | None
     step: float | None
     log: bool
+    several: bool
     choices: tuple[str, ...]
     optional: bool
     source: str
@@ -820,7 +847,7 @@ def _describe(name: str) -> FieldInfo:
         minimum=None if ge is None else float(ge.ge),
         maximum=None if le is None else float(le.le),
         step=extra["step"],  # type: ignore[arg-type]
-        log=bool(extra["log"]), choices=choices, optional=optional,
+        log=bool(extra["log"]), several=bool(extra["several"]), choices=choices, optional=optional,
         source=str(extra["source"]), as_of=date.fromisoformat(as_of) if as_of else None,
     )  # fmt: skip
 

@@ -160,6 +160,8 @@ def test_slips_of_the_pen_are_told_from_impossible_choices() -> None:
     assert unknown_names(Scenario(model="llama-3.1-405b", tensor_parallel=3), FACTS) == []
     known = Scenario(instance="aws/p5.48xlarge", cloud="aws", region="us-east-1")
     assert unknown_names(known, FACTS) == []
+    (one,) = unknown_names(Scenario(cloud="aws,gcq"), FACTS)
+    assert one.startswith("There is no cloud 'gcq' in the catalog; did you mean")
     sentences = unknown_names(Scenario(model="llama-3.1-8", region="mars"), FACTS)
     assert len(sentences) == 2
     assert sentences[0].startswith("There is no model 'llama-3.1-8' in the catalog; did you mean")

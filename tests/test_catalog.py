@@ -234,18 +234,18 @@ def test_nearest_ignores_case_and_keeps_the_spelling() -> None:
     ],
 )
 def test_price_on_a_day(day: date | None, expected: float | None) -> None:
-    price = price_on(catalog(), P5, "on_demand", "us-east-1", day)
+    price = price_on(catalog(), P5, "on_demand", {"us-east-1"}, day)
     assert (price.usd_per_hour if price else None) == expected
 
 
 def test_price_in_a_region() -> None:
-    tokyo = price_on(catalog(), P5, "on_demand", "ap-northeast-1")
+    tokyo = price_on(catalog(), P5, "on_demand", {"ap-northeast-1"})
     anywhere = price_on(catalog(), P5, "on_demand")
     assert tokyo is not None
     assert anywhere is not None
     assert tokyo.usd_per_hour == 68.8
     assert anywhere.usd_per_hour == 55.04
-    assert price_on(catalog(), P5, "on_demand", "moon-1") is None
+    assert price_on(catalog(), P5, "on_demand", {"moon-1"}) is None
 
 
 def test_an_unknown_price_is_not_zero() -> None:
@@ -254,7 +254,7 @@ def test_an_unknown_price_is_not_zero() -> None:
 
 
 def test_a_price_without_a_region_holds_in_every_region() -> None:
-    price = price_on(catalog(), "oci/BM.GPU.H100.8", "on_demand", "us-ashburn-1")
+    price = price_on(catalog(), "oci/BM.GPU.H100.8", "on_demand", {"us-ashburn-1"})
     assert price is not None
     assert price.region == GLOBAL
 
@@ -271,12 +271,21 @@ def test_offers_are_sorted_and_per_device() -> None:
 
 
 def test_offers_of_one_cloud_and_region() -> None:
-    found = offers(catalog(), "h100-sxm", "on_demand", cloud="aws", region="eu-north-1")
+    found = offers(catalog(), "h100-sxm", "on_demand", {"aws"}, {"eu-north-1"})
     assert [offer.instance.id for offer in found] == [P5]
 
 
+def test_offers_of_two_clouds_are_those_of_each() -> None:
+    both = offers(catalog(), "h100-sxm", "on_demand", {"aws", "gcp"})
+    each = [offers(catalog(), "h100-sxm", "on_demand", {cloud}) for cloud in ("aws", "gcp")]
+    assert all(each)
+    assert sorted(offer.instance.id for offer in both) == sorted(
+        offer.instance.id for found in each for offer in found
+    )
+
+
 def test_owned_capacity_is_offered_only_by_name() -> None:
-    (owned,) = offers(catalog(), "h100-sxm", "on_demand", cloud="owned-hyperscaler")
+    (owned,) = offers(catalog(), "h100-sxm", "on_demand", {"owned-hyperscaler"})
     assert owned.instance.tenure == "owned"
     assert owned.usd_per_device_hour == 1.30
 

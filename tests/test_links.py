@@ -36,9 +36,11 @@ def value_of(info: FieldInfo) -> st.SearchStrategy[Any]:
     if info.kind == "choice":
         return st.sampled_from(info.choices)
     if info.kind == "text":
-        return st.builds(
+        names = st.builds(
             str.__add__, st.sampled_from(LETTERS), st.text(LETTERS + "._/-", max_size=59)
         )
+        several = st.lists(names, min_size=1, max_size=2).map(",".join)
+        return several if info.several else names
     assert info.minimum is not None and info.maximum is not None
     if info.kind == "int":
         return st.integers(int(info.minimum), int(info.maximum))

@@ -70,6 +70,21 @@ def test_what_is_found_costs_what_its_scenario_costs_and_meets_the_limits(
         assert any(each.changes["data_parallel"] > 1 for each in (*found.ranked, *found.front))
 
 
+def test_several_clouds_and_regions_are_searched_together() -> None:
+    """The best of two clouds is the better of the best of each, and so for regions."""
+    where = {
+        "cloud": ("aws", "lambda"), "region": ("us-east-1", "eu-north-1"),
+    }  # fmt: skip
+    for field, names in where.items():
+        both = search(CHAT.model_copy(update={field: ",".join(names)}), FACTS)
+        each = [search(CHAT.model_copy(update={field: name}), FACTS) for name in names]
+        assert both.ranked[0].cost == min(found.ranked[0].cost for found in each if found.ranked)
+        for found in both.ranked:
+            assert found.choice.instance is not None and found.choice.price is not None
+            place = found.choice.instance.cloud if field == "cloud" else found.choice.price.region
+            assert place in (*names, "global")
+
+
 def one_by_one(scenario: Scenario, hardware: tuple[str, ...]) -> Iterator[tuple[float, Any]]:
     """Cost of every configuration on some hardware, each looked up and estimated by itself."""
     tried = product(
@@ -79,7 +94,7 @@ def one_by_one(scenario: Scenario, hardware: tuple[str, ...]) -> Iterator[tuple[
     for chip, scheme, engine, tensor, stages, concurrency in tried:
         if engine not in ("vllm", "sglang", "tensorrt-llm", "llama-cpp"):
             continue  # not measured on GPUs of this maker
-        for offer in offers(FACTS, chip, scenario.purchase, "aws"):
+        for offer in offers(FACTS, chip, scenario.purchase, {"aws"}):
             changes = {
                 "accelerator": chip, "scheme": scheme, "engine": engine, "tensor_parallel": tensor,
                 "pipeline_parallel": stages, "concurrency": concurrency,

@@ -70,6 +70,20 @@ def slide(opened: AppTest, field: str, value: object) -> None:
     assert not opened.exception
 
 
+def test_several_clouds_are_chosen_from_a_list_and_none_means_any() -> None:
+    opened = app("v=1&cl=aws,gcp", "pages/5_Hardware.py")
+    opened.session_state["limits"] = True
+    opened.run()
+    (box,) = [each for each in opened.multiselect if each.label == "Clouds"]
+    assert box.value == ["aws", "gcp"]
+    box.set_value(["gcp"]).run()
+    assert not opened.exception and scenario(opened).cloud == "gcp"
+    (box,) = [each for each in opened.multiselect if each.label == "Clouds"]
+    box.set_value([]).run()
+    assert not opened.exception and scenario(opened).cloud == "any"
+    assert opened.query_params.get("cl") is None
+
+
 @pytest.mark.parametrize("page", [page for page, _, _ in PAGES])
 def test_every_page_runs_from_a_deep_link_and_keeps_it(page: str) -> None:
     opened = app("v=1&m=llama-3.1-70b&tp=4&c=64", page)

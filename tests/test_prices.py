@@ -79,7 +79,7 @@ def test_the_difference_to_what_was_known(source: Path) -> None:
     compared = {
         (each.price.region, each.price.purchase): each for each in prices.changes(found, FACTS)
     }
-    old = price_on(FACTS, "aws/p5.48xlarge", "on_demand", "us-east-1")
+    old = price_on(FACTS, "aws/p5.48xlarge", "on_demand", {"us-east-1"})
     assert old is not None
     change = compared["us-east-1", "on_demand"]
     assert change.before == old
@@ -100,11 +100,11 @@ def test_the_catalog_prefers_the_snapshot_and_keeps_the_history(
     facts = load()
 
     def price(day: date | None) -> float:
-        found = price_on(facts, "aws/p5.48xlarge", "on_demand", "us-east-1", day)
+        found = price_on(facts, "aws/p5.48xlarge", "on_demand", {"us-east-1"}, day)
         assert found is not None
         return found.usd_per_hour
 
-    before = price_on(FACTS, "aws/p5.48xlarge", "on_demand", "us-east-1")
+    before = price_on(FACTS, "aws/p5.48xlarge", "on_demand", {"us-east-1"})
     assert before is not None
     assert price(None) == 48.0
     assert price(TODAY) == 50.0
@@ -120,8 +120,8 @@ def test_an_older_snapshot_does_not_replace_a_newer_price(
 ) -> None:
     kept(source, tmp_path / "prices", date(2020, 1, 1))
     monkeypatch.setenv(PRICES_VARIABLE, str(tmp_path / "prices"))
-    assert price_on(load(), "aws/p5.48xlarge", "on_demand", "us-east-1") == price_on(
-        FACTS, "aws/p5.48xlarge", "on_demand", "us-east-1"
+    assert price_on(load(), "aws/p5.48xlarge", "on_demand", {"us-east-1"}) == price_on(
+        FACTS, "aws/p5.48xlarge", "on_demand", {"us-east-1"}
     )
 
 

@@ -25,7 +25,7 @@ from cpi_model.inputs import (
     engine_serves,
     numbers,
 )
-from cpi_model.scenario import Scenario
+from cpi_model.scenario import FIELDS, Scenario
 from cpi_model.schema import Accelerator, Scheme
 from cpi_model.studies import bands, service
 from cpi_model.studies.service import MEMORY, Service, stack
@@ -150,8 +150,12 @@ def unknown_names(scenario: Scenario, catalog: Catalog) -> list[str]:
     }
     sentences = []
     for field, names in known.items():
-        value = getattr(scenario, field)
-        if value not in names:
+        values = getattr(scenario, field).split(",") if FIELDS[field].several else (
+            getattr(scenario, field),
+        )  # fmt: skip
+        for value in values:
+            if value in names:
+                continue
             near = nearest(value, sorted(names))
             hint = f"; did you mean {' or '.join(near)}?" if near else "."
             sentences.append(f"There is no {field} '{value}' in the catalog{hint}")

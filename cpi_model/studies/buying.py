@@ -442,12 +442,12 @@ def _instances(scenario: Scenario, catalog: Catalog) -> dict[str, str]:
             continue
         found.setdefault(choice.instance.id if choice.instance else "auto", purchase)
     if scenario.instance == "auto":
-        cloud = None if scenario.cloud == "any" else scenario.cloud
-        region = None if scenario.region == "any" else scenario.region
         sold = {
             purchase: [
                 offer.instance.id
-                for offer in offers(catalog, scenario.accelerator, purchase, cloud, region)
+                for offer in offers(
+                    catalog, scenario.accelerator, purchase, scenario.clouds, scenario.regions
+                )
             ]
             for purchase in PURCHASES
         }

@@ -388,8 +388,6 @@ def _prices(scenario: Scenario, table: _Table, catalog: Catalog) -> dict[_Platfo
     """
     fitted = coefficients()
     options: Sequence[Purchase] = PURCHASES.get(scenario.purchases, (scenario.purchase,))
-    cloud = None if scenario.cloud == "any" else scenario.cloud
-    region = None if scenario.region == "any" else scenario.region
     one = {choice.accelerator.id: choice for choice in table.choices}
     found: dict[_Platform, _Priced] = {}
 
@@ -414,12 +412,14 @@ def _prices(scenario: Scenario, table: _Table, catalog: Catalog) -> dict[_Platfo
         for chip, choice in one.items():
             if chip == scenario.accelerator and scenario.device_price_usd_per_hour is not None:
                 continue
-            for offer in offers(catalog, chip, purchase, cloud, region):
+            for offer in offers(catalog, chip, purchase, scenario.clouds, scenario.regions):
                 consider(choice, offer.instance, offer.price, bought)
     if scenario.device_price_usd_per_hour is not None and scenario.accelerator in one:
         choice = one[scenario.accelerator]
         for purchase in PURCHASES["any"]:
-            for offer in offers(catalog, scenario.accelerator, purchase, cloud, region):
+            for offer in offers(
+                catalog, scenario.accelerator, purchase, scenario.clouds, scenario.regions
+            ):
                 consider(choice, offer.instance, None, scenario)
         if not catalog.instances_of.get(scenario.accelerator):
             consider(choice, None, None, scenario)

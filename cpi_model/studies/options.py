@@ -136,17 +136,11 @@ def _models(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
         yield Option(model.id, f"{model.name} · {CLASSES[model.model_class]}")
 
 
-def _priced(scenario: Scenario, chip: str, catalog: Catalog, **where: str) -> bool:
-    """Whether a price is known in the cloud and region of a scenario, or is the user's own."""
+def _priced(scenario: Scenario, chip: str, catalog: Catalog) -> bool:
+    """Whether a price is known in the clouds and regions of a scenario, or is the user's own."""
     if scenario.device_price_usd_per_hour is not None:
         return True
-    cloud, region = where.get("cloud", scenario.cloud), scenario.region
-    return bool(
-        offers(
-            catalog, chip, scenario.purchase,
-            cloud=None if cloud == "any" else cloud, region=None if region == "any" else region,
-        )
-    )  # fmt: skip
+    return bool(offers(catalog, chip, scenario.purchase, scenario.clouds, scenario.regions))
 
 
 def _accelerators(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
@@ -249,15 +243,11 @@ def _instances(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
     yield Option("auto", "Cheapest with this chip")
     cheapest: dict[str, float] = {}
     # An owned node is no offer, so it is asked for by the name of its cloud.
-    clouds = {None} | {i.cloud for i in catalog.instances.values() if i.tenure == "owned"}
-    for cloud in sorted(clouds, key=str):
+    owned = {i.cloud for i in catalog.instances.values() if i.tenure == "owned"}
+    for clouds in (None, owned):
         if scenario.accelerator in catalog.accelerators:
             for offer in offers(
-                catalog,
-                scenario.accelerator,
-                scenario.purchase,
-                cloud=cloud or None,
-                region=None if scenario.region == "any" else scenario.region,
+                catalog, scenario.accelerator, scenario.purchase, clouds, scenario.regions
             ):
                 cheapest.setdefault(offer.instance.id, offer.price.usd_per_hour)
     for instance in catalog.instances_of.get(scenario.accelerator, ()):
@@ -275,7 +265,8 @@ def _clouds(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
     yield Option("any", "Any")
     known = scenario.accelerator in catalog.accelerators
     for cloud in sorted({instance.cloud for instance in catalog.instances.values()}):
-        sold = known and _priced(scenario, scenario.accelerator, catalog, cloud=cloud)
+        there = scenario.model_copy(update={"cloud": cloud})
+        sold = known and _priced(there, scenario.accelerator, catalog)
         yield Option(cloud, cloud, "" if sold else "not with this chip")
 
 
@@ -284,7 +275,8 @@ def _regions(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
     regions = {
         price.region
         for instance in catalog.instances_of.get(scenario.accelerator, ())
-        if scenario.cloud in ("any", instance.cloud) and scenario.instance in ("auto", instance.id)
+        if scenario.clouds is None or instance.cloud in scenario.clouds
+        if scenario.instance in ("auto", instance.id)
         for price in catalog.prices_of.get(instance.id, ())
         if price.purchase == scenario.purchase
     }

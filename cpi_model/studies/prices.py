@@ -186,7 +186,7 @@ def matched(
 def changes(prices: Sequence[InstancePrice], catalog: Catalog) -> list[Change]:
     """Every price beside the newest that was known for the same instance, region and option."""
     return [
-        Change(price, _exactly(price_on(catalog, price.instance, price.purchase, price.region),
+        Change(price, _exactly(price_on(catalog, price.instance, price.purchase, {price.region}),
                                price))
         for price in prices
     ]  # fmt: skip

@@ -80,6 +80,16 @@ def _list(info: FieldInfo, scenario: Scenario, place: str) -> None:
     """A list from the catalog: what goes with the rest first, the others with the reason."""
     offered = _options(info.name, scenario)
     labels = {option.id: _option(option) for option in offered}
+    if info.several:
+        del labels[info.default]  # nothing chosen
+        # What is chosen stays on the list, though nothing may be offered there any more.
+        labels |= {id: id for id in state.names(getattr(scenario, info.name)) if id not in labels}
+        st.multiselect(
+            _label(info), list(labels), format_func=lambda id: labels.get(id, id),
+            help=_help(info), placeholder=_choice(info.default),
+            **state.shown(info.name, f"{place}w"),
+        )  # fmt: skip
+        return
     st.selectbox(
         _label(info), list(labels), format_func=lambda id: labels.get(id, id), help=_help(info),
         **state.shown(info.name, f"{place}w"),

@@ -71,7 +71,7 @@ def take_edits() -> None:
     alone = len(edits) == 1 and not state.get("acted", False)
     for name, key in edits:
         # The limits of a widget hold in the browser only, so the value is checked again.
-        value, problem = links.check(name, state[key])
+        value, problem = links.check(name, _value(name, state[key]))
         if not problem and (alone or not _is_echo(key, value)):
             put(current().model_copy(update={name: value}))
     state["acted"] = False
@@ -84,11 +84,30 @@ def shown(name: str, prefix: str = "w") -> dict[str, Any]:
     # Written on a mismatch only: written every time, it would undo what is being typed.
     if state["new_page"] or key not in state:
         _expect_echo(key, {FIELDS[name].minimum})  # where every widget begins in the browser
-        state[key] = wanted
-    elif state[key] != wanted:
-        _expect_echo(key, {state[key], wanted})
-        state[key] = wanted
+        state[key] = _shown(name, wanted)
+    elif (before := _value(name, state[key])) != wanted:
+        _expect_echo(key, {before, wanted})
+        state[key] = _shown(name, wanted)
     return {"key": key, "on_change": _edited, "args": (name, key)}
+
+
+def names(text: str) -> list[str]:
+    """Names of a field that holds several; none where it means any.
+
+    >>> names("aws,gcp"), names("any")
+    (['aws', 'gcp'], [])
+    """
+    return [name for name in text.split(",") if name != "any"]
+
+
+def _shown(name: str, value: Any) -> Any:
+    """A value as its widget holds it."""
+    return names(value) if FIELDS[name].several else value
+
+
+def _value(name: str, shown: Any) -> Any:
+    """A value as the scenario holds it."""
+    return (",".join(shown) or FIELDS[name].default) if FIELDS[name].several else shown
 
 
 @dataclass(frozen=True)
