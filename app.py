@@ -13,6 +13,7 @@ with wide:
     ui.against_concurrency(answer)
 with narrow:
     ui.parts(answer)
+ui.strongest(answer)
 ui.notes(answer)
 ui.all_costs(answer)
 ui.why(answer)

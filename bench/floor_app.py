@@ -34,5 +34,5 @@ with st.grid(5, min_column_width=172, gap=10):
             f"Figure {figure}", concurrency * figure, f"{concurrency} likely", border=True,
             help="What it means", delta_color="off", delta_arrow="off",
         )  # fmt: skip
-for section in range(2):
+for section in range(3):
     st.expander(f"Section {section}", key=f"section_{section}", on_change="rerun")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cpi_model.catalog import Catalog
     from cpi_model.scenario import Scenario
     from cpi_model.studies.answer import Answer
+    from cpi_model.studies.sensitivity import End, Tornado
     from cpi_model.studies.sweep import Sweep
 
 WIDTH = 400
@@ -874,6 +875,59 @@ def _sweep_rows(found: Sweep) -> list[dict[str, Any]]:
 
 
 # batch -------------------------------------------------------------------------------------------
+
+
+@app.command()
+def sensitivity(
+    link: Link = None, file: File = None, assignments: Assignments = None, as_json: AsJson = False
+) -> None:
+    """What moves the cost of an inference most: every number a step down and a step up."""
+    from cpi_model.studies import sensitivity
+
+    scenario, facts = _scenario(link, file, assignments), _facts()
+    try:
+        found = sensitivity.tornado(scenario, facts)
+    except ValueError as impossible:
+        raise BadInput(str(impossible)) from None
+    if as_json:
+        _print_json(sensitivity.summary(found, scenario))
+    else:
+        _print_sensitivity(found, scenario)
+
+
+def _print_sensitivity(found: Tornado, scenario: Scenario) -> None:
+    from cpi_model.export import setting
+    from cpi_model.units import MILLION, PERCENT
+
+    rate = scenario.currency_per_usd * MILLION
+    basis = "fully loaded" if scenario.cost_basis == "loaded" else "marginal"
+    cost = f"{_digits(found.cost * rate)} {scenario.currency}"
+    _print_lines(
+        [f"{cost} per million inferences, {basis}. One field changed, all else as is:", ""]
+    )
+
+    def change(end: End | None) -> float | None:
+        return None if end is None else (end.cost / found.cost - 1.0) / PERCENT
+
+    columns = {
+        "field": "field", "value": "now", "low": "down to", "less": "cost, %", "high": "up to",
+        "more": "cost, %", "span": f"between, {scenario.currency} per million",
+    }  # fmt: skip
+    rows = [
+        {
+            "field": bar.title, "value": setting(bar.info, bar.value),
+            "low": setting(bar.info, bar.low.value) if bar.low else None, "less": change(bar.low),
+            "high": setting(bar.info, bar.high.value) if bar.high else None,
+            "more": change(bar.high), "span": bar.span * rate,
+        }
+        for bar in found.strongest
+    ]  # fmt: skip
+    _print_table(columns, rows, spare=("value", "span"))
+    _print_lines(
+        f"Left out: {bar.title} {setting(bar.info, end.value)}. {end.reason}"
+        for bar, end in found.impossible
+    )
+    _print_lines([f"Steps of {scenario.swing:.0%} of a number: --set swing=0.1 for others."])
 
 
 @app.command()

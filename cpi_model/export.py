@@ -8,7 +8,7 @@ from collections.abc import Callable
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING
 
-from cpi_model.scenario import Scenario
+from cpi_model.scenario import FieldInfo, Scenario
 from cpi_model.units import GB, KILO, MEGA, MICROSECOND, MILLION, MILLISECOND, PERCENT
 
 if TYPE_CHECKING:
@@ -98,6 +98,31 @@ def percent(share: float) -> str:
         return UNKNOWN
     # Close to all, what is missing counts, not what is there.
     return f"{digits(share / PERCENT, 4 if 0.99 < share < 1 else 3)} %"
+
+
+def setting(info: FieldInfo, value: object) -> str:
+    """Value of a scenario's field, with its unit.
+
+    >>> from cpi_model.scenario import FIELDS
+    >>> setting(FIELDS["input_tokens"], 1200), setting(FIELDS["memory_share"], 0.9)
+    ('1,200 tokens', '90 %')
+    >>> setting(FIELDS["requests_per_s"], 8.0), setting(FIELDS["tensor_parallel"], 1)
+    ('8/s', '1 device')
+    >>> setting(FIELDS["max_devices"], None), setting(FIELDS["model"], "llama-3.1-8b")
+    ('empty', 'llama-3.1-8b')
+    """
+    if value is None:
+        return "empty"
+    if not isinstance(value, (int, float)):
+        return str(value)
+    number, unit = digits(value, 9), info.unit
+    if unit == "share":
+        return f"{digits(value / PERCENT, 9)} %"
+    if unit == "1/s":
+        return f"{number}/s"
+    if value == 1 and len(unit) > len("ms") and "/" not in unit:
+        unit = unit.replace("copies", "copy").removesuffix("s")
+    return f"{number} {unit}".rstrip()
 
 
 def between(low: float, high: float, text: Callable[[float], str]) -> str:

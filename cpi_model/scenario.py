@@ -785,6 +785,15 @@ class Scenario(BaseModel):
         "Fully loaded: idle time and overheads included. Marginal: one more request, on capacity "
         "that is full.",
     )  # fmt: skip
+    swing: float = _field(
+        "display", "swing", 0.2, "How far each field moves",
+        "For what moves the cost most: each number goes down and up by this share of itself, a "
+        "share by half as many points (20 %: 10 points), a whole number by one at least, devices "
+        "that work together to half and double. Always within the limits of the field.",
+        unit="share", ge=0.01, le=0.9, step=0.01,
+        source="assumption of this project: the same for all, so that fields can be compared",
+        as_of="2026-11-25",
+    )  # fmt: skip
 
     @property
     def clouds(self) -> frozenset[str] | None:

@@ -18,7 +18,7 @@ from cpi_model import __version__, links
 from cpi_model.__main__ import main
 from cpi_model.catalog import catalog
 from cpi_model.scenario import FIELDS, Scenario
-from cpi_model.studies import buying, compression, optimise
+from cpi_model.studies import buying, compression, optimise, sensitivity
 from cpi_model.studies.answer import answer, summary
 
 FACTS = catalog()
@@ -432,6 +432,28 @@ def test_best_refuses_bad_input_in_a_line(cpi: Cpi, options: tuple[str, ...]) ->
     assert ran.code == 2
     assert ran.output == ""
     assert len(ran.errors.strip().splitlines()) == 1
+
+
+# sensitivity --------------------------------------------------------------------------------------
+
+
+def test_sensitivity_prints_what_the_page_shows(cpi: Cpi) -> None:
+    given = Scenario(requests_per_s=300.0, swing=0.1, currency="EUR", currency_per_usd=0.9)
+    found = sensitivity.tornado(given, FACTS)
+    ran = cpi("sensitivity", "--link", links.encode(given), "--json")
+    assert ran.code == 0
+    assert json.loads(ran.output) == json.loads(json.dumps(sensitivity.summary(found, given)))
+    for_people = cpi("sensitivity", "--link", links.encode(given))
+    assert for_people.code == 0 and "EUR per million" in for_people.output
+    assert all(bar.title in for_people.output for bar in found.strongest)
+
+
+def test_sensitivity_says_what_cannot_be(cpi: Cpi) -> None:
+    ran = cpi("sensitivity", "--set", "scaling=fixed", "--set", "requests_per_s=9000")
+    assert (ran.code, ran.output) == (2, "")
+    assert ran.errors == "cpi: This cannot work: load above capacity.\n"
+    left_out = cpi("sensitivity", "--set", "model=qwen3-14b", "--set", "tensor_parallel=8")
+    assert "Left out: Tensor parallel 16 devices." in left_out.output
 
 
 # buy and prices ----------------------------------------------------------------------------------

@@ -61,7 +61,10 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "disaggregated": {"batching": "disaggregated"},
 }  # fmt: skip
 NO_FIGURE = (
-    {"currency", "currency_per_usd", "period", "cost_basis"} | COMPARING | SEARCHING | BUYING
+    {"currency", "currency_per_usd", "period", "cost_basis", "swing"}
+    | COMPARING
+    | SEARCHING
+    | BUYING
 )
 """How figures are shown or compared, not which."""
 QUEUES_ONLY = {"arrival_cv"}

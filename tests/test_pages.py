@@ -284,6 +284,35 @@ def test_why_this_number_shows_formulas_inputs_and_sources() -> None:
     assert table["Figure"].str.contains("bandwidth").any()
 
 
+def test_what_moves_it_most_follows_the_scenario_and_the_step() -> None:
+    opened = app("v=1&rps=500")
+    assert not opened.dataframe
+    opened.session_state["sensitivity"] = True
+    opened.run()
+    assert len(opened.get("plotly_chart")) == 3
+    table = opened.dataframe[0].value.set_index("Field")
+    assert len(table) == 10
+    assert table.loc["Input tokens", "Up to"] == "1,200 tokens"
+    opened.slider(key="moves_w_swing").set_value(0.5).run()
+    assert not opened.exception
+    assert opened.query_params["swing"] == "0.5"
+    table = opened.dataframe[0].value.set_index("Field")
+    assert table.loc["Input tokens", "Up to"] == "1,500 tokens"
+    dearer = answer(Scenario(requests_per_s=500.0, input_tokens=1500), catalog()).estimate
+    usual = answer(Scenario(requests_per_s=500.0), catalog()).estimate
+    assert dearer is not None and usual is not None
+    change = float(dearer.cost_per_inference) / float(usual.cost_per_inference) - 1.0
+    assert table.loc["Input tokens", "Cost "] == f"+{percent(change)}"
+
+
+def test_steps_that_cannot_be_are_said() -> None:
+    opened = app("v=1&m=qwen3-14b&tp=8")
+    opened.session_state["sensitivity"] = True
+    opened.run()
+    assert not opened.exception
+    assert "Left out: Tensor parallel 16 devices." in texts(opened)
+
+
 def test_other_units_are_one_click_away() -> None:
     opened = app()
     opened.session_state["costs"] = True

@@ -39,6 +39,7 @@ from cpi_model.charts.hardware import (
     ranking,
     roofline,
 )
+from cpi_model.charts.sensitivity import change_text, describe_tornado, tornado
 from cpi_model.charts.trust import (
     MOST_BARS,
     describe_errors,
@@ -67,6 +68,7 @@ __all__ = [
     "break_even",
     "bridge",
     "cash",
+    "change_text",
     "configuration_text",
     "cost_against_latency",
     "cost_against_load",
@@ -90,6 +92,7 @@ __all__ = [
     "describe_roofline",
     "describe_scatter",
     "describe_speedups",
+    "describe_tornado",
     "describe_volumes",
     "errors_by_group",
     "limit_costs",
@@ -103,5 +106,6 @@ __all__ = [
     "speedups",
     "stack",
     "throughput_latency",
+    "tornado",
     "volumes",
 ]  # fmt: skip

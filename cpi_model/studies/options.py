@@ -19,6 +19,8 @@ TOKENS_ONLY = {
     "output_tokens", "cached_input_share", "slo_ttft_ms", "slo_tpot_ms", "kv_precision",
     "first_token_correction", "draft_model", "draft_tokens", "acceptance", "output_cv",
 }  # fmt: skip
+DOUBLING = {"devices", "stages", "copies", "groups"}
+"""Units of counts that come in powers of two."""
 DEVICES = {"tensor_parallel", "pipeline_parallel", "data_parallel"}
 SAMPLES_ONLY = {"items_per_request", "work_scale"}
 COMPARING = {

@@ -100,9 +100,8 @@ def over(scenario: Scenario, field: str, values: Sequence[Any], catalog: Catalog
     if not 1 <= len(values) <= MOST_POINTS:
         raise ValueError(f"{len(values):,} values of {field}, allowed are 1 to {MOST_POINTS:,}.")
     checked, fitted = tuple(_checked(field, value) for value in values), coefficients()
-    # With two models the same field may mean two numbers.
-    if field in DIRECT and scenario.cascade_model == "none" and scenario.student == "none":
-        name, unit = DIRECT[field]
+    if (one := direct(field, scenario)) is not None:
+        name, unit = one
         column = np.array(checked, dtype=float) * unit
         try:
             choice = choose(scenario, catalog)
@@ -144,6 +143,15 @@ def over(scenario: Scenario, field: str, values: Sequence[Any], catalog: Catalog
                 whole_column[places] = end
     feasible = np.equal(columns.pop("feasible"), 1.0)
     return Sweep(scenario, field, checked, Estimate(feasible=feasible, **columns), refused, ends)
+
+
+def direct(field: str, scenario: Scenario) -> tuple[str, float] | None:
+    """The one field of the inputs that a field becomes, and base units per unit.
+
+    None where it becomes none or more than one: with two models it may mean two numbers.
+    """
+    alone = scenario.cascade_model == "none" and scenario.student == "none"
+    return DIRECT.get(field) if alone else None
 
 
 def _checked(field: str, value: object) -> Any:
@@ -242,7 +250,15 @@ def reason_at(sweep: Sweep, index: int) -> str:
     """Why one value of a sweep does not work; empty where it does."""
     if index in sweep.refused:
         return sweep.refused[index]
-    bits = int(np.asarray(sweep.estimate.obstacles)[index])
+    return obstacles_in_words(int(np.asarray(sweep.estimate.obstacles)[index]))
+
+
+def obstacles_in_words(bits: int) -> str:
+    """What stands in the way, from the bits of an estimate; empty where nothing does.
+
+    >>> obstacles_in_words(1), obstacles_in_words(0)
+    ('weights do not fit', '')
+    """
     return ", ".join(name.replace("_", " ") for name, bit in OBSTACLES.items() if bits & bit)
 
 

@@ -12,7 +12,7 @@ import streamlit as st
 from cpi_model.catalog import catalog
 from cpi_model.export import digits
 from cpi_model.scenario import FIELDS, FieldInfo, Scenario
-from cpi_model.studies.options import DECIDING, OFFERED, SEARCHING, Option, options
+from cpi_model.studies.options import DECIDING, DOUBLING, OFFERED, SEARCHING, Option, options
 from cpi_model.ui import state
 
 CHOICES = {
@@ -27,8 +27,6 @@ CHOICES = {
 }  # fmt: skip
 SPOKEN_UNITS = {"", "share", "×", "1/s", "requests", "items", "per USD"}
 """Units that the title of their field says already, or that stand beside the value."""
-DOUBLING = {"devices", "stages", "copies", "groups"}
-"""Units of counts that come in powers of two."""
 
 
 def _label(info: FieldInfo) -> str:
