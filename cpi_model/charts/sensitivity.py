@@ -32,7 +32,7 @@ def tornado(found: Tornado, scenario: Scenario, palette: Palette = LIGHT) -> Fig
         if end is not None and not end.reason
     ]
     costs = [middle, *(end.cost * rate for *_, end in ends)]
-    room = 0.24 * (max(costs) - min(costs) or middle)
+    room = 0.3 * (max(costs) - min(costs) or middle)
     low, high = max(min(costs) - room, 0.0), max(costs) + room
     colours = {-1: palette.series[0], 1: palette.series[4]}
     traces: list[dict[str, Any]] = []
