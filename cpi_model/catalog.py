@@ -35,6 +35,8 @@ from cpi_model.schema import (
     Scheme,
     ServicePrice,
     Source,
+    Traffic,
+    TrafficRow,
 )
 
 SNAPSHOTS = "prices/snapshots"
@@ -73,6 +75,8 @@ class Catalog:
     api_prices: tuple[ApiPrice, ...]
     service_prices: tuple[ServicePrice, ...]
     energy_facts: tuple[EnergyFact, ...]
+    traffic: Mapping[str, Traffic]
+    """Recorded series of requests; :func:`traffic_rows` reads their steps."""
     prices_of: Mapping[str, tuple[InstancePrice, ...]]
     """Prices of each instance."""
     instances_of: Mapping[str, tuple[Instance, ...]]
@@ -95,6 +99,10 @@ class Catalog:
     def engine(self, id: str) -> Engine:
         """The engine of that id, or :class:`UnknownId`."""
         return _look_up("engine", self.engines, id)
+
+    def trace(self, id: str) -> Traffic:
+        """The recorded traffic of that id, or :class:`UnknownId`."""
+        return _look_up("traffic", self.traffic, id)
 
     def instance(self, id: str) -> Instance:
         """The instance of that id, or :class:`UnknownId`."""
@@ -150,6 +158,7 @@ def load(folder: Path | None = None) -> Catalog:
     models |= in_rows
     schemes = _things(folder, "schemes", Scheme)
     engines = _things(folder, "engines", Engine)
+    traffic = _things(folder, "traffic", Traffic)
     rows = read_rows(folder, "instances.csv", Instance, lambda r: r.id)
     instances = {row.id: row for row in rows}
     prices = read_rows(
@@ -220,6 +229,7 @@ def load(folder: Path | None = None) -> Catalog:
         prices_of={id: tuple(items) for id, items in prices_of.items()},
         instances_of={id: tuple(items) for id, items in instances_of.items()},
         in_rows=frozenset(in_rows),
+        traffic=traffic,
     )
 
 
@@ -252,7 +262,7 @@ def catalog() -> Catalog:
     return load()
 
 
-Thing = TypeVar("Thing", Accelerator, Model, Scheme, Engine)
+Thing = TypeVar("Thing", Accelerator, Model, Scheme, Engine, Traffic)
 Row = TypeVar("Row", bound=BaseModel)
 Item = TypeVar("Item")
 
@@ -347,6 +357,33 @@ def read_rows(
                 f"{file}: row {number} repeats row {seen[identity]} ({name}), must be unique"
             )
         seen[identity] = number
+    return rows
+
+
+def traffic_rows(trace: Traffic, folder: Path | None = None) -> tuple[TrafficRow, ...]:
+    """Steps of a recorded series, in order.
+
+    Raises
+    ------
+    CatalogError
+        If the file breaks the schema, lacks a step, or does not add up to the totals of the trace.
+    """
+    file = f"traffic/{trace.id}.csv"
+    rows = read_rows(folder or data_folder(), file, TrafficRow, lambda row: row.step)
+    for number, row in enumerate(rows):
+        if row.step != number:
+            raise CatalogError(f"{file}: row {number + 2}: step is {row.step}, must be {number}")
+    for column, total in trace.totals:
+        found = sum(getattr(row, column) or 0.0 for row in rows)
+        if found != (total or 0.0):
+            raise CatalogError(
+                f"{file}: {column} adds up to {found:,.0f}, must be {total or 0.0:,.0f} as in "
+                f"totals of traffic/{trace.id}.toml"
+            )
+    if strange := [step for step in trace.partial_steps if step >= len(rows)]:
+        raise CatalogError(
+            f"traffic/{trace.id}.toml: partial_steps has {strange[0]}, not in {file}"
+        )
     return rows
 
 
@@ -525,6 +562,8 @@ def check(catalog: Catalog, older_than_days: int, today: date) -> list[Finding]:
         sources("schemes", scheme.id, scheme.sources)
     for engine in catalog.engines.values():
         sources("engines", engine.id, engine.sources)
+    for trace in catalog.traffic.values():
+        sources("traffic", trace.id, trace.sources)
     for instance in catalog.instances.values():
         if instance.id not in catalog.prices_of:
             found.append(Finding("missing", "instances.csv", instance.id, "price", "no price"))

@@ -799,6 +799,7 @@ ALTERNATIVES: dict[str, tuple[str, ...]] = {
     "cascade_model": ("none",),
     "compared_scheme": ("native",),
     "compared_engine": ("same",),
+    "traffic": ("shape",),
 }
 """What fields that name something of the catalog may be instead."""
 NARROWEST = 64

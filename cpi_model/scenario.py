@@ -84,9 +84,11 @@ class Scenario(BaseModel):
     )  # fmt: skip
     peak_to_mean: float = _field(
         "workload", "peak", 2.0, "Peak to average",
-        "Busiest traffic that must be served, divided by the average.",
+        "Busiest traffic that must be served, divided by the average. The Scaling page uses the "
+        "traffic over time instead.",
         unit="×", ge=1, le=50, step=0.1,
-        source="Azure LLM 2024 week: hourly peak over mean of conversation traffic is about 2",
+        source="Azure LLM 2024 week, busiest ten minutes over mean: 1.74 for conversation, 3.16 "
+        "for code",
         as_of="2024-05-19",
     )  # fmt: skip
     input_tokens: int = _field(
@@ -161,6 +163,73 @@ class Scenario(BaseModel):
         "Share of the requests that must meet every limit above for a configuration to be offered "
         "by the search for hardware: 95 % asks of each 95th percentile to stay below its limit.",
         unit="share", ge=0, le=1, step=0.01, source=ASSUMED, as_of=ASSUMED_ON,
+    )  # fmt: skip
+    traffic: Name = _field(
+        "workload", "tr", "shape", "Traffic over time",
+        "Where its ups and downs come from: a recorded trace, or shape for the figures below. The "
+        "average stays that of requests per second. Only the Scaling page uses it.",
+    )  # fmt: skip
+    daily_swing: float = _field(
+        "workload", "ds", 0.19, "Daily swing",
+        "Height of the wave of a day over the average: 0 is flat, 1 is silent once a day.",
+        unit="×", ge=0, le=1, step=0.05,
+        source="Azure LLM 2024 week, first harmonic of the day: 0.19 for conversation, 0.87 for "
+        "code", as_of="2024-05-19",
+    )  # fmt: skip
+    peak_hour: float = _field(
+        "workload", "ph", 14.0, "Hour of the peak", "Time of the day in UTC.",
+        unit="h", ge=0, le=24, step=0.5,
+        source="Azure LLM 2024 week: 13.8 for conversation, 18.7 for code", as_of="2024-05-19",
+    )  # fmt: skip
+    weekend_to_weekday: float = _field(
+        "workload", "ww", 0.57, "Weekend to weekday",
+        "Traffic of a day at the weekend over that of a working day.",
+        unit="×", ge=0, le=5, step=0.05,
+        source="Azure LLM 2024 week: 0.57 for conversation, 0.32 for code", as_of="2024-05-19",
+    )  # fmt: skip
+    minute_cv: float = _field(
+        "workload", "mcv", 0.21, "Unrest of minutes",
+        "Standard deviation of the traffic of a minute over its expectation, beyond independent "
+        "users: what neither the hour nor the day explains.",
+        unit="CV", ge=0, le=3, step=0.05,
+        source="Azure LLM 2023 trace: conversation within an hour", as_of="2023-11-16",
+    )  # fmt: skip
+    burst_minutes: float = _field(
+        "workload", "bm", 8.0, "Length of unrest",
+        "Time after which a busy minute is nearly forgotten: its correlation falls to 1/e.",
+        unit="min", ge=1, le=1440, step=1,
+        source="Azure LLM 2023 trace: conversation within an hour", as_of="2023-11-16",
+    )  # fmt: skip
+    spikes_per_week: float = _field(
+        "workload", "spw", 0.0, "Spikes", "Sudden spikes at random times.",
+        unit="per week", ge=0, le=100, step=1,
+    )  # fmt: skip
+    spike_height: float = _field(
+        "workload", "sph", 4.0, "Height of a spike", "Traffic in a spike over that without it.",
+        unit="×", ge=1, le=100, step=0.5,
+        source="Azure LLM 2023 trace, busiest minute of code over its hour: 3.8",
+        as_of="2023-11-16",
+    )  # fmt: skip
+    spike_minutes: float = _field(
+        "workload", "spm", 15.0, "Length of a spike", "From its sudden begin to its sudden end.",
+        unit="min", ge=1, le=1440, step=1, source=ASSUMED, as_of="2026-11-25",
+    )  # fmt: skip
+    traffic_seed: int = _field(
+        "workload", "seed", 1, "Seed",
+        "Another number gives other random minutes and spikes of the same kind.",
+        ge=0, le=1_000_000, step=1,
+    )  # fmt: skip
+    monthly_growth: float = _field(
+        "workload", "gm", 0.0, "Growth a month", "Expected; negative where traffic shrinks.",
+        unit="share", ge=-0.5, le=1, step=0.01,
+    )  # fmt: skip
+    monthly_growth_low: float = _field(
+        "workload", "gl", 0.0, "Least growth a month", "Lower end of the range.",
+        unit="share", ge=-0.5, le=1, step=0.01,
+    )  # fmt: skip
+    monthly_growth_high: float = _field(
+        "workload", "gh", 0.0, "Most growth a month", "Upper end of the range.",
+        unit="share", ge=-0.5, le=1, step=0.01,
     )  # fmt: skip
 
     # model
@@ -524,7 +593,7 @@ class Scenario(BaseModel):
     quiet_to_mean: float = _field(
         "price", "qt", 0.4, "Quiet hours to average",
         "Traffic in the quietest hour over the average. With peak to average it gives the curve "
-        "that commitments are fitted to.",
+        "that commitments are fitted to. The Scaling page uses the traffic over time instead.",
         unit="×", ge=0, le=0.99, step=0.01,
         source="Azure LLM 2024 week, lowest ten minutes over mean: 0.44 for conversation, 0.08 for "
         "code",

@@ -7,7 +7,7 @@ the fields that it covers, and loading fails when the two do not agree.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -521,6 +521,56 @@ class EnergyFact(Strict):
     source: str = Field(min_length=1)
     kind: SourceKind
     note: str = ""
+
+
+class TrafficTotals(Strict):
+    """Sums of the columns of a trace: a damaged file is found; a column not named is empty."""
+
+    requests: Positive
+    input_tokens: Positive | None = None
+    output_tokens: Positive | None = None
+    least_per_minute: Positive | None = None
+    most_per_minute: Positive | None = None
+
+
+class Traffic(Sourced):
+    """A recorded series of requests; its steps are the rows of the ``.csv`` beside it."""
+
+    id: Id
+    name: str = Field(min_length=1)
+    character: str = Field(min_length=1)
+    """What it is an example of, for people."""
+    licence: str = Field(min_length=1)
+    attribution: str = Field(min_length=1)
+    changes: str = Field(min_length=1)
+    """What was done to the published figures."""
+    start: datetime | None = None
+    """Beginning of the first step in UTC; empty where it was not published."""
+    step_s: Positive
+    published_requests: Count | None = None
+    """Printed by the source, where the steps are not exact."""
+    partial_steps: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Steps in which the recording began or ended: their requests count, their rate is unknown."""
+    totals: TrafficTotals
+
+    @model_validator(mode="after")
+    def _start_is_utc(self) -> Traffic:
+        if self.start is not None and self.start.tzinfo is not None:
+            raise ValueError("start must be written without a time zone; it is UTC")
+        return self
+
+
+class TrafficRow(Strict):
+    """One step of a trace."""
+
+    step: Annotated[int, Field(ge=0)]
+    requests: NotNegative | None
+    """Empty where nothing was recorded."""
+    input_tokens: NotNegative | None
+    output_tokens: NotNegative | None
+    least_per_minute: NotNegative | None
+    """Requests of the quietest minute within the step."""
+    most_per_minute: NotNegative | None
 
 
 MeasuredScenario = Literal[

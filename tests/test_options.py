@@ -21,6 +21,7 @@ from cpi_model.studies.options import (
     DECIDING,
     OFFERED,
     SEARCHING,
+    TRAFFIC,
     Option,
     options,
     plays_a_part,
@@ -65,6 +66,7 @@ NO_FIGURE = (
     | COMPARING
     | SEARCHING
     | BUYING
+    | TRAFFIC
 )
 """How figures are shown or compared, not which."""
 QUEUES_ONLY = {"arrival_cv"}

@@ -141,6 +141,7 @@ def unknown_names(scenario: Scenario, catalog: Catalog) -> list[str]:
         "cascade_model": (*ALTERNATIVES["cascade_model"], *catalog.models),
         "compared_scheme": (*ALTERNATIVES["compared_scheme"], *catalog.schemes),
         "compared_engine": (*ALTERNATIVES["compared_engine"], *catalog.engines),
+        "traffic": (*ALTERNATIVES["traffic"], *catalog.traffic),
         "scheme": catalog.schemes,
         "engine": catalog.engines,
         "accelerator": catalog.accelerators,

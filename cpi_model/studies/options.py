@@ -41,6 +41,12 @@ BUYING = {
     "edge_update_gb_per_month", "edge_cloud_share",
 }  # fmt: skip
 """What other ways of paying cost; the Buying page asks for it."""
+TRAFFIC = {
+    "traffic", "daily_swing", "peak_hour", "weekend_to_weekday", "minute_cv", "burst_minutes",
+    "spikes_per_week", "spike_height", "spike_minutes", "traffic_seed", "monthly_growth",
+    "monthly_growth_low", "monthly_growth_high",
+}  # fmt: skip
+"""Traffic over time; the Scaling page asks for it."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ def plays_a_part(field: str, scenario: Scenario, catalog: Catalog) -> bool:
     model = catalog.models.get(scenario.model)
     chip = catalog.accelerators.get(scenario.accelerator)
     tokens = model is None or model.transformer is not None
-    if field in COMPARING or field in SEARCHING or field in BUYING:
+    if field in COMPARING | SEARCHING | BUYING | TRAFFIC:
         return False
     if field in ("draft_tokens", "acceptance"):
         return tokens and scenario.draft_model != "none"
@@ -205,7 +211,7 @@ def _engines(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
 NO_MODEL = {
     "none": "None", "ratio": "Same design, smaller", "ngram": "Text found in the prompt",
     "head": "One more layer of the model (EAGLE, MTP)", "same": "The engine that is chosen",
-    "native": "As the model comes",
+    "native": "As the model comes", "shape": "Figures below",
 }  # fmt: skip
 """What the alternatives to a name of the catalog are called."""
 
@@ -272,6 +278,12 @@ def _clouds(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
         yield Option(cloud, cloud, "" if sold else "not with this chip")
 
 
+def _traffic(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
+    yield from (Option(id, NO_MODEL[id]) for id in ALTERNATIVES["traffic"])
+    for trace in catalog.traffic.values():
+        yield Option(trace.id, f"{trace.name} · {trace.character.lower()}")
+
+
 def _regions(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:
     yield Option("any", "Any")
     regions = {
@@ -298,6 +310,7 @@ OFFERED: dict[str, Callable[[Scenario, Catalog], Iterable[Option]]] = {
     "cascade_model": _smaller("cascade_model"),
     "compared_scheme": _compared_schemes,
     "compared_engine": _compared_engines,
+    "traffic": _traffic,
 }
 """Fields whose choices come from the catalog."""
 DECIDING = (*OFFERED, "purchase", "device_price_usd_per_hour")
