@@ -114,20 +114,46 @@ def read(name: str, content: bytes, scenario: Scenario, facts: Catalog) -> Uploa
         number that cannot be; the message names it and what is allowed.
     """
     name = shown(name).strip("'")
-    if len(content) > LARGEST_FILE:
-        raise UnusableTable(
-            f"{name} has {len(content) / MB:,.1f} MB, at most {LARGEST_FILE / MB:,.0f} are read; "
-            "reports of benchmarks are small when they leave out the single requests."
-        )
-    if content.startswith(PACKED):
-        raise UnusableTable(f"{name} is packed; unpack it first, CSV and JSON are read.")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UnusableTable(f"{name} is no text in UTF-8; CSV and JSON are read.") from None
+    hint = "; reports of benchmarks are small when they leave out the single requests"
+    text = text_of(name, content, LARGEST_FILE, "CSV and JSON are read", hint)
     if text.lstrip()[:1] in ("{", "["):
         return _reports(name, text, scenario, facts)
     return Upload(name, _table(name, text), ())
+
+
+def text_of(name: str, content: bytes, largest: int, read: str, hint: str = "") -> str:
+    """Text of a file that is neither too large nor packed.
+
+    Raises
+    ------
+    UnusableTable
+        If it is; `read` says what could be, `hint` how to make it smaller.
+    """
+    if len(content) > largest:
+        raise UnusableTable(
+            f"{name} has {len(content) / MB:,.1f} MB, at most {largest / MB:,.0f} are read{hint}."
+        )
+    if content.startswith(PACKED):
+        raise UnusableTable(f"{name} is packed; unpack it first, {read}.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UnusableTable(f"{name} is no text in UTF-8; {read}.") from None
+
+
+def content_of(path: Path, largest: int) -> bytes:
+    """Bytes of a file on this machine, no more than one above what may be read.
+
+    Raises
+    ------
+    UnusableTable
+        If it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(largest + 1)
+    except OSError as problem:
+        raise UnusableTable(f"{path} cannot be read: {problem.strerror}.") from None
 
 
 def read_file(path: Path, scenario: Scenario, facts: Catalog) -> Upload:
@@ -138,12 +164,7 @@ def read_file(path: Path, scenario: Scenario, facts: Catalog) -> Upload:
     UnusableTable
         If it cannot be read or used.
     """
-    try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
-    except OSError as problem:
-        raise UnusableTable(f"{path} cannot be read: {problem.strerror}.") from None
-    return read(path.name, content, scenario, facts)
+    return read(path.name, content_of(path, LARGEST_FILE), scenario, facts)
 
 
 # Tables ------------------------------------------------------------------------------------------
