@@ -1029,6 +1029,78 @@ def _print_batching(scenario: Scenario, document: Mapping[str, Any]) -> None:
 
 
 @app.command()
+def traffic(
+    trace: Annotated[
+        str | None, typer.Option("--trace", metavar="ID", help="A recorded trace of the catalog.")
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", metavar="CSV", help="Counts over time, or times of requests."),
+    ] = None,
+    link: Link = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Traffic over time: how peaked and how bursty it is, of a scenario, a trace or a file."""
+    from cpi_model.catalog import UnknownId
+    from cpi_model.studies import recordings, traces
+
+    if (trace is not None) + (file is not None) + (link is not None or bool(assignments)) > 1:
+        raise BadInput("Give one of --trace, --file and a scenario (--link, --set).")
+    notes: tuple[str, ...] = ()
+    if file is not None:
+        recording = recordings.read_file(file)
+        if recording.trace is None:
+            _refuse(recording.problems)
+        found, notes = recording.trace, recording.notes
+    elif trace is not None:
+        try:
+            found = traces.recorded(_facts().trace(trace))
+        except UnknownId as error:
+            raise BadInput(str(error)) from None
+    else:
+        scenario = _scenario(link, None, assignments)
+        found = traces.of(scenario, _facts()).scaled(scenario.requests_per_s)
+    document = traces.document(found) | {"notes": list(notes)}
+    if as_json:
+        _print_json(document)
+    else:
+        _print_traffic(document)
+
+
+TRAFFIC_ROWS = {
+    "requests": "Requests", "mean": "Mean, 1/s", "peak": "Busiest step, 1/s",
+    "peak_to_mean": "Busiest step over mean",
+    "mean_to_peak": "Best utilisation, sized for that step",
+    "mean_to_p95": "Best utilisation, sized for 95 % of the time",
+    "lowest_to_mean": "Quietest step over mean", "cv": "Spread of the steps (CV)",
+    "dispersion": "Variance over mean of counts (1 for independent users)",
+    "weekend_to_weekday": "Weekend over weekday", "daily_swing": "Daily swing over mean",
+    "peak_hour": "Hour of its top, UTC", "input_tokens": "Input tokens of a request",
+    "output_tokens": "Output tokens of a request",
+}  # fmt: skip
+
+
+def _print_traffic(document: Mapping[str, Any]) -> None:
+    figures = document["statistics"] | {"requests": round(document["statistics"]["requests"])}
+    rows = [
+        {"what": what, "value": figures[name]}
+        for name, what in TRAFFIC_ROWS.items()
+        if figures[name] is not None
+    ]
+    gaps = f", {figures['gaps']:,} missing" if figures["gaps"] else ""
+    _print_lines([
+        f"{document['name']}: {figures['steps']:,} steps of {_digits(figures['step_s'])} s{gaps}",
+        *([f"Source: {document['source']}"] if document["source"] else []),
+        *document["notes"],
+        "",
+    ])  # fmt: skip
+    _print_table({"what": "", "value": ""}, rows)
+    settings = " ".join(f"--set {name}={value:g}" for name, value in document["implied"].items())
+    _print_lines([f"The same for a scenario: {settings}"])
+
+
+@app.command()
 def validate(
     points: Annotated[
         Path | None,
@@ -1393,6 +1465,23 @@ def apis(words: Filter = "", as_json: AsJson = False) -> None:
     }  # fmt: skip
     rows = (price.model_dump(mode="json") for price in _facts().api_prices)
     _listing(rows, columns, words, as_json)
+
+
+@catalog_app.command()
+def traces(words: Filter = "", as_json: AsJson = False) -> None:
+    """Recorded traffic, with licence and attribution."""
+    columns = {
+        "id": "Id", "name": "Name", "character": "Character", "start": "From, UTC",
+        "step_s": "Step, s", "requests": "Requests", "licence": "Licence",
+        "attribution": "Attribution",
+    }  # fmt: skip
+
+    def rows() -> Iterable[dict[str, Any]]:
+        for trace in _facts().traffic.values():
+            record = trace.model_dump(mode="json")
+            yield record | _source(record) | {"requests": int(trace.totals.requests)}
+
+    _listing(rows(), columns, words, as_json, ("attribution", "licence", "start", "character"))
 
 
 @catalog_app.command()

@@ -301,6 +301,42 @@ def test_text_of_files_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     assert "\x1b[31m" not in written
 
 
+# Traffic ------------------------------------------------------------------------------------------
+
+
+def test_traffic_of_a_trace_a_scenario_and_a_file(cpi: Cpi, tmp_path: Path) -> None:
+    week = json.loads(cpi("traffic", "--trace", "azure-2024-code", "--json").output)
+    # 16,803,695 requests in the week, as the source prints.
+    assert week["statistics"]["requests"] == pytest.approx(16_803_695, rel=1e-6)
+    assert week["start_weekday"] == 4
+    given = cpi(
+        "traffic", "--set", "requests_per_s=7", "--set", "traffic=azure-2024-code", "--json"
+    )
+    scaled = json.loads(given.output)["statistics"]
+    assert scaled["mean"] == pytest.approx(7.0)
+    assert scaled["peak_to_mean"] == pytest.approx(week["statistics"]["peak_to_mean"])
+    assert scaled["input_tokens"] is None
+    path = tmp_path / "mine.csv"
+    path.write_text("time,count\n2026-05-06,60\n2026-05-07,\n2026-05-08,120\n", encoding="utf-8")
+    ran = cpi("traffic", "--file", str(path))
+    assert ran.code == 0 and "1 missing" in ran.output and "1 of 3 steps" in ran.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--trace", "azure-2024"], "azure-2024-code"),
+        (["--file", "nothing.csv"], "nothing.csv cannot be read"),
+        (["--trace", "azure-2024-code", "--set", "requests_per_s=1"], "one of --trace, --file"),
+        (["--set", "traffic=azure-2024"], "azure-2024-code"),
+        (["--set", "daily_swing=2"], "a number from 0 to 1"),
+    ],
+)
+def test_traffic_that_cannot_be_is_refused(cpi: Cpi, arguments: list[str], says: str) -> None:
+    ran = cpi("traffic", *arguments)
+    assert ran.code == 2 and says in ran.errors and ran.errors.count("\n") == 1
+
+
 # The command itself -------------------------------------------------------------------------------
 
 
@@ -318,7 +354,7 @@ def test_every_option_is_documented(cpi: Cpi, root: Path) -> None:
     text = (root / "docs" / "cli.md").read_text(encoding="utf-8")
     for command in (
         "estimate", "sweep", "link", "catalog accelerators", "catalog instances", "catalog models",
-        "catalog apis", "catalog check",
+        "catalog apis", "catalog traces", "catalog check", "traffic",
     ):  # fmt: skip
         assert f"cpi {command}" in text
         options = set(re.findall(r"--[a-z][a-z-]+", cpi(*command.split(), "--help").output))

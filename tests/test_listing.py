@@ -23,6 +23,7 @@ THINGS: dict[str, Any] = {
     "Hosted APIs": list(FACTS.api_prices),
     "Services": list(FACTS.service_prices),
     "Energy": list(FACTS.energy_facts),
+    "Traffic": list(FACTS.traffic.values()),
 }
 
 

@@ -40,6 +40,7 @@ from cpi_model.charts.hardware import (
     roofline,
 )
 from cpi_model.charts.sensitivity import change_text, describe_tornado, tornado
+from cpi_model.charts.traffic import demand, describe_demand, describe_growth, growth
 from cpi_model.charts.trust import (
     MOST_BARS,
     describe_errors,
@@ -74,6 +75,7 @@ __all__ = [
     "cost_against_load",
     "cost_breakdown",
     "delays",
+    "demand",
     "describe_break_even",
     "describe_breakdown",
     "describe_bridge",
@@ -81,8 +83,10 @@ __all__ = [
     "describe_curve",
     "describe_curves",
     "describe_delays",
+    "describe_demand",
     "describe_errors",
     "describe_front",
+    "describe_growth",
     "describe_limit_costs",
     "describe_load",
     "describe_load_duration",
@@ -95,6 +99,7 @@ __all__ = [
     "describe_tornado",
     "describe_volumes",
     "errors_by_group",
+    "growth",
     "limit_costs",
     "load_duration",
     "measured_text",

@@ -133,6 +133,19 @@ def _energy(catalog: Catalog, today: date) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def _traffic(catalog: Catalog, today: date) -> list[dict[str, Any]]:
+    return [
+        {
+            "Name": trace.name, "Character": trace.character,
+            "Begins, UTC": f"{trace.start:%Y-%m-%d %H:%M}" if trace.start else "",
+            "Step, s": trace.step_s, "Requests": trace.totals.requests, "Licence": trace.licence,
+            "Attribution": trace.attribution, "Changes": trace.changes,
+            **_sources(trace.sources, today), "Id": trace.id,
+        }
+        for trace in catalog.traffic.values()
+    ]  # fmt: skip
+
+
 TABLES: dict[str, Callable[[Catalog, date], list[dict[str, Any]]]] = {
     "Hardware": _hardware,
     "Prices": _prices,
@@ -140,4 +153,5 @@ TABLES: dict[str, Callable[[Catalog, date], list[dict[str, Any]]]] = {
     "Hosted APIs": _apis,
     "Services": _services,
     "Energy": _energy,
+    "Traffic": _traffic,
 }

@@ -198,7 +198,7 @@ def _in_range(seconds: Array) -> Array:
 def _seconds(table: _Table) -> tuple[Array, list[str], bool]:
     """Times of the rows, what was taken for granted, and whether they are since 1970."""
     seconds, absolute = _parsed(table.times)
-    _refuse(np.isnan(seconds), table.times, table.rows, f"no time; {ALLOWED}")
+    _refuse(np.isnan(seconds), table.times, table.rows, "no time", ALLOWED)
     if not absolute:
         return (
             seconds,
@@ -221,18 +221,20 @@ def _numbers(table: _Table) -> Array:
     numbers = np.array(pd.to_numeric(texts, errors="coerce"), dtype=float)
     empty = np.array([cell == "" for cell in cells])
     wrong = ~empty & ~((numbers >= 0) & (numbers <= LARGEST_COUNT))
-    _refuse(wrong, cells, table.rows, f"no count; allowed is 0 to {LARGEST_COUNT:,.0f}, or nothing")
+    allowed = f"allowed is a number from 0 to {LARGEST_COUNT:,.0f}, or nothing"
+    _refuse(wrong, cells, table.rows, "no count", allowed)
     return np.where(empty, math.nan, numbers)
 
 
 def _refuse(
-    wrong: npt.NDArray[np.bool_], cells: Sequence[str], rows: Sequence[int], why: str
+    wrong: npt.NDArray[np.bool_], cells: Sequence[str], rows: Sequence[int], what: str, allowed: str
 ) -> None:
     places = np.flatnonzero(wrong)
     if len(places):
         problems = [
-            f"row {rows[at]:,}: {shown(cells[at])} is {why}." for at in places[:MOST_PROBLEMS]
+            f"row {rows[at]:,}: {shown(cells[at])} is {what}" for at in places[:MOST_PROBLEMS]
         ]
+        problems = [f"{problems[0]}; {allowed}.", *(f"{problem}." for problem in problems[1:])]
         if len(places) > MOST_PROBLEMS:
             problems.append(f"{len(places) - MOST_PROBLEMS:,} more rows are like these.")
         raise _Unusable(*problems)

@@ -8,8 +8,9 @@ cuts it into ticks without losing a request.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -136,6 +137,10 @@ class Trace:
         if whole == 0:
             return self.filled
         return np.asarray(self.filled[: whole * count].reshape(whole, count).mean(axis=1))
+
+    def scaled(self, mean: float) -> Trace:
+        """The same with another mean, gaps bridged. [1/s]"""
+        return replace(self, requests_per_s=self.requests_per_s * (mean / self.filled.mean()))
 
     def from_monday(self) -> Trace:
         """The same beginning on Monday at midnight, where it has whole weeks and a known start."""
@@ -393,3 +398,18 @@ def growth(scenario: Scenario, months: int = 12) -> Growth:
     low, expected, high = np.asarray(lines)
     # An expectation outside its own range widens it.
     return Growth(ahead, np.minimum(low, expected), expected, np.maximum(high, expected))
+
+
+# For programs ------------------------------------------------------------------------------------
+
+
+def document(trace: Trace) -> dict[str, Any]:
+    """Figures of a trace; None is not known."""
+    figures = {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in asdict(statistics(trace)).items()
+    }
+    return {
+        "name": trace.name, "source": trace.source, "start_weekday": trace.start_weekday,
+        "start_hour": trace.start_hour, "statistics": figures, "implied": implied(trace),
+    }  # fmt: skip
