@@ -14,7 +14,7 @@ from cpi_model.units import DAY, HOUR, MINUTE, Array
 
 HEIGHT = 300
 MOST_POINTS = 2000
-"""Of all lines together; longer series are drawn as a band from the least to the most."""
+"""Of all lines together; longer series are drawn from the least to the most in each bin."""
 BINS = MOST_POINTS // 3
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 UNITS = ((2 * DAY, DAY, "days"), (2 * HOUR, HOUR, "hours"), (0.0, MINUTE, "minutes"))
@@ -29,25 +29,31 @@ def demand(trace: Trace, palette: Palette = LIGHT) -> Figure:
     colour = palette.series[0]
     _, unit, name = next(each for each in UNITS if length >= each[0])
     hover = f"%{{y:,.3~s}} requests/s<extra>%{{x:.2~f}} {name}</extra>"
-    if len(values) <= MOST_POINTS - 1:
-        # A step is as high as its mean from its beginning to its end.
-        x = base.column(trace.step * np.arange(len(values) + 1, dtype=np.float64), 1 / unit)
-        y = base.column(np.append(values, values[-1]), 1.0)
-        lines = [_line("Requests", x, y, colour, 1.5, hovertemplate=hover)]
+    x, y = _steps(values, trace.step)
+    if len(x) <= MOST_POINTS:
+        lines = [_line(
+            "Requests", base.column(x, 1 / unit), base.column(y, 1.0), colour, 1.5,
+            hovertemplate=hover,
+        )]  # fmt: skip
         lines[0]["line"]["shape"] = "hv"
     else:
-        x, least, mean, most = _envelope(values, trace.step, unit)
+        middles, least, mean, most = _envelope(values, trace.step)
+        band = np.stack([least, most], axis=1).ravel()
         lines = [
-            _line("Least", x, least, colour, 0, hoverinfo="skip"),
-            _line("Most", x, most, colour, 0, hoverinfo="skip")
-            | {"fill": "tonexty", "fillcolor": _faint(colour)},
-            _line("Mean", x, mean, colour, 1.5, hovertemplate=hover),
-        ]
+            _line(
+                "Range", base.column(np.repeat(middles, 2), 1 / unit), base.column(band, 1.0),
+                _faint(colour), 1.5, hoverinfo="skip",
+            ),
+            _line(
+                "Mean", base.column(middles, 1 / unit), base.column(mean, 1.0), colour, 1.5,
+                hovertemplate=hover,
+            ),
+        ]  # fmt: skip
     high = 1.08 * float(np.nanmax(values))
     marks = base.steps(high)
     places, texts = _time_marks(trace, unit)
     layout = base.layout(
-        palette, height=HEIGHT, margin={"l": 56, "r": 14, "t": 12, "b": 46},
+        palette, height=HEIGHT, margin={"l": 62, "r": 14, "t": 12, "b": 46},
         xaxis=base.axis(
             palette, range=[0, length / unit], tickvals=places, ticktext=texts,
             title={"text": "day of the week, UTC" if texts[0] in WEEKDAYS else name},
@@ -74,19 +80,23 @@ def _faint(colour: str) -> str:
     return f"rgba({red},{green},{blue},0.35)"
 
 
-def _envelope(
-    values: Array, step: float, unit: float
-) -> tuple[base.Column, base.Column, base.Column, base.Column]:
+def _steps(values: Array, step: float) -> tuple[Array, Array]:
+    """Points of a line that is as high as each step from its beginning to its end."""
+    edges = step * np.arange(len(values) + 1, dtype=np.float64)
+    heights = np.append(values, values[-1])
+    # A step before a gap ends where the gap begins.
+    ends = np.flatnonzero(~np.isnan(values[:-1]) & np.isnan(values[1:])) + 1
+    return np.insert(edges, ends, edges[ends]), np.insert(heights, ends, values[ends - 1])
+
+
+def _envelope(values: Array, step: float) -> tuple[Array, Array, Array, Array]:
     """Middle of each bin, and the least, the mean and the most in it."""
     edges = np.linspace(0, len(values), BINS + 1).astype(int)
     begins, counts = edges[:-1], np.diff(edges)
-    middles = step * (edges[:-1] + edges[1:]) / 2
     # fmin and fmax pass over gaps; the mean of a bin with a gap is left open.
     least, most = np.fmin.reduceat(values, begins), np.fmax.reduceat(values, begins)
-    mean = np.add.reduceat(values, begins) / counts
     return (
-        base.column(middles, 1 / unit), base.column(least, 1.0), base.column(mean, 1.0),
-        base.column(most, 1.0),
+        step * (edges[:-1] + edges[1:]) / 2, least, np.add.reduceat(values, begins) / counts, most,
     )  # fmt: skip
 
 
@@ -132,7 +142,7 @@ def growth(found: Growth, palette: Palette = LIGHT) -> Figure:
     marks = base.steps(high)
     places = base.steps(float(found.months[-1]), 6)
     layout = base.layout(
-        palette, height=HEIGHT, margin={"l": 56, "r": 14, "t": 12, "b": 46},
+        palette, height=HEIGHT, margin={"l": 62, "r": 14, "t": 12, "b": 46},
         xaxis=base.axis(
             palette, range=[0, float(found.months[-1])], tickvals=places,
             ticktext=[digits(place) for place in places], title={"text": "months from now"},
