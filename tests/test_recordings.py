@@ -114,7 +114,7 @@ def test_rows_may_stand_in_any_order() -> None:
 def test_a_long_silence_is_told() -> None:
     times = [*range(100), *range(2000, 2100)]
     found = read("\n".join(map(str, times)))
-    assert any("1,900 s after row 100" in note for note in found.notes)
+    assert any("1,901 s after row 100" in note for note in found.notes)
 
 
 WRONG: dict[str, tuple[str | bytes, str]] = {

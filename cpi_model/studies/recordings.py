@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cpi_model.export import digits
 from cpi_model.links import shown
 from cpi_model.studies.traces import Trace
 from cpi_model.studies.uploads import content_of, text_of
@@ -260,15 +259,15 @@ def _of_counts(
     step = float(values[often.argmax()])
     if not SHORTEST_STEP <= step <= LONGEST_STEP:
         raise _Unusable(
-            f"its rows are {digits(step)} s apart; allowed is from one second to one day."
+            f"its rows are {step:,.10g} s apart; allowed is from one second to one day."
         )
     places = np.round((times - times[0]) / step)
     off = np.abs(times - times[0] - places * step) > 0.01 * step
     if off.any():
         at = int(np.argmax(off))
         raise _Unusable(
-            f"row {rows[order[at]]:,} comes {digits(float(apart[at - 1]))} s after the one before; "
-            f"the step of the file is {digits(step)} s, and times must be whole steps apart."
+            f"row {rows[order[at]]:,} comes {apart[at - 1]:,.10g} s after the one before; "
+            f"the step of the file is {step:,.10g} s, and times must be whole steps apart."
         )
     steps = int(places[-1]) + 1
     if steps > MOST_STEPS:
@@ -287,7 +286,7 @@ def _of_requests(times: Array, rows: Sequence[int]) -> tuple[float, float, Array
     begin, length = float(times[0]), float(times[-1] - times[0])
     if length < 2 * SHORTEST_STEP:
         raise _Unusable(
-            f"its {len(times):,} requests come within {digits(length)} s; at least two seconds are "
+            f"its {len(times):,} requests come within {length:,.6g} s; at least two seconds are "
             "needed."
         )
     step = next((step for longest, step in STEPS if length <= longest), HOUR)
@@ -299,14 +298,14 @@ def _of_requests(times: Array, rows: Sequence[int]) -> tuple[float, float, Array
         )
     places = ((times - begin) // step).astype(np.intp)
     counts = np.bincount(places[places < whole], minlength=whole).astype(float)
-    notes = [f"{len(times):,} requests were counted in steps of {digits(step)} s."]
+    notes = [f"{len(times):,} requests were counted in steps of {step:,.10g} s."]
     if left := int((places >= whole).sum()):
         notes.append(f"The last {left:,} fall into a step that the file does not cover.")
     silence = np.diff(times)
     longest = int(silence.argmax())
     if silence[longest] > max(10 * step, 0.05 * length):
         notes.append(
-            f"Nothing for {digits(float(silence[longest]))} s after row {rows[order[longest]]:,}: "
+            f"Nothing for {silence[longest]:,.6g} s after row {rows[order[longest]]:,}: "
             "taken for silence."
         )
     return begin, step, counts, notes
