@@ -331,6 +331,7 @@ def test_the_catalog_lists_everything_with_source_and_age() -> None:
         "Hardware": len(facts.accelerators), "Prices": len(facts.instance_prices),
         "Models": len(facts.models), "Hosted APIs": len(facts.api_prices),
         "Services": len(facts.service_prices), "Energy": len(facts.energy_facts),
+        "Traffic": len(facts.traffic),
     }  # fmt: skip
     assert [tab.label for tab in opened.tabs] == list(sizes)
     for name, size in sizes.items():
