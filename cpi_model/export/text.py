@@ -1,4 +1,4 @@
-"""Figures and tables for people and other programs: numbers as text, tables as CSV."""
+"""Numbers as text that a person can read at any size."""
 
 from __future__ import annotations
 
@@ -6,19 +6,13 @@ import math
 import re
 from collections.abc import Callable
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
-from typing import TYPE_CHECKING
 
 from cpi_model.scenario import FieldInfo, Scenario
 from cpi_model.units import GB, KILO, MEGA, MICROSECOND, MILLION, MILLISECOND, PERCENT
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 UNKNOWN = "unknown"
 SIGNS = {"USD": "$", "EUR": "€", "GBP": "£", "CHF": "CHF ", "JPY": "¥", "CNY": "CN¥", "INR": "₹"}
 SMALLEST_WRITTEN_OUT = 1e-9
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""What makes a spreadsheet take a cell for a formula."""
 
 
 def digits(value: float, significant: int = 3) -> str:
@@ -161,26 +155,3 @@ def _rounded(value: float, direction: str) -> float:
     """Two significant digits, down or up."""
     exact = Decimal(f"{value:.6g}")
     return float(exact.quantize(Decimal(1).scaleb(exact.adjusted() - 1), direction))
-
-
-def cell(value: object) -> object:
-    """A cell that no spreadsheet runs: text that looks like a formula gets a quote in front.
-
-    >>> cell("=1+1"), cell("plain"), cell(-3)
-    ("'=1+1", 'plain', -3)
-    """
-    if not isinstance(value, str):
-        return value
-    marked = "'" + value if value.lstrip(" \u00a0").startswith(FORMULA_STARTS) else value
-    # A bare carriage return would begin a new row: it is not put into quotes.
-    return marked.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def csv(frame: pd.DataFrame) -> bytes:
-    """A table as CSV in UTF-8, headings included, in which nothing is a formula."""
-    safe = frame.rename(columns=cell)
-    text = safe.select_dtypes(exclude=["number", "bool"]).columns
-    for column in text:
-        safe[column] = safe[column].map(cell)
-    # The mark at the front tells a spreadsheet that this is UTF-8.
-    return safe.to_csv(index=False).encode("utf-8-sig")

@@ -1,0 +1,23 @@
+"""Figures and tables for people and other programs: numbers as text, tables as CSV."""
+
+from cpi_model.export.tables import FORMULA_STARTS, cell, csv
+from cpi_model.export.text import (
+    SIGNS,
+    SMALLEST_WRITTEN_OUT,
+    UNKNOWN,
+    between,
+    digits,
+    duration,
+    large,
+    money,
+    money_between,
+    percent,
+    setting,
+    size,
+)
+
+__all__ = [
+    "FORMULA_STARTS", "SIGNS", "SMALLEST_WRITTEN_OUT", "UNKNOWN", "between", "cell", "csv",
+    "digits", "duration", "large", "money", "money_between", "percent", "setting",
+    "size",
+]  # fmt: skip
