@@ -345,6 +345,9 @@ def from_document(document: object) -> tuple[Scenario, list[str]]:
         return Scenario(), []
     if not isinstance(document, Mapping):
         return Scenario(), ["The file holds no fields: write FIELD: VALUE, by group or flat."]
+    # An exported file, or the output of a command: what it came to is worked out again.
+    if isinstance(inside := document.get("scenario"), Mapping):
+        document = inside
     problems: list[str] = []
     values: dict[str, Any] = {}
 

@@ -83,7 +83,7 @@ def test_known_prices_are_found_again() -> None:
 
 def test_both_models_of_a_cascade_have_a_line() -> None:
     large, small = bill_of(CASCADE).deployments
-    assert "70B" in large.name and "1B" in small.name
+    assert "70B" in large.model and "1B" in small.model
     assert small.usd_per_hour < large.usd_per_hour
 
 

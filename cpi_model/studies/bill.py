@@ -28,7 +28,9 @@ PER_INSTANCE = ("monitoring_price", "storage_price")
 class Deployment:
     """Instances of one model, and what a month of them costs by component."""
 
-    name: str
+    model: str
+    instance: str
+    """Id of the instance; empty where the price is the user's own."""
     instances: float
     usd_per_hour: float
     """Of one instance, after discounts and the like."""
@@ -110,7 +112,7 @@ def of(answer: Answer) -> Bill | None:
         for name in COMPONENTS:
             fixed[name] -= count * (price * MONTH * rent_share[name] + each[name])
         deployments.append(Deployment(
-            name=_name(answer, place), instances=count, usd_per_hour=price * HOUR,
+            *_named(answer, place), instances=count, usd_per_hour=price * HOUR,
             load_at_peak=_load_at_peak(inputs, its), rent_share=rent_share,
             usd_per_instance_month=each,
         ))  # fmt: skip
@@ -147,13 +149,13 @@ def _changed(whole: Service, place: int, **numbers: Any) -> Service:
     return replace(whole, first=replace(whole.first, **numbers))
 
 
-def _name(answer: Answer, place: int) -> str:
+def _named(answer: Answer, place: int) -> tuple[str, str]:
+    """Model and instance of a deployment."""
     assert answer.choice is not None and answer.service is not None
     choice = answer.choice
     if place == 1 and answer.service.first_choice is not None:
         choice = answer.service.first_choice
-    instance = "" if choice.instance is None else f" on {choice.instance.id}"
-    return f"{choice.model.name}{instance}"
+    return choice.model.name, "" if choice.instance is None else choice.instance.id
 
 
 def _load_at_peak(inputs: Inputs, estimate: Estimate) -> float:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 MOST_POINTS = 1000
 MOST_WHOLE_POINTS = 64
 """A range of whole numbers without a number of points has at most these."""
+CURVE_POINTS = 34
+USUAL_CURVE_END, LAST_CURVE_END = 512, 8192
+"""Concurrency at the end of a curve, which is longer where more run."""
 USUAL_POINTS = 21
 """Points of any other range: steps of a twentieth."""
 DIRECT: dict[str, tuple[str, float]] = {
@@ -152,6 +155,19 @@ def direct(field: str, scenario: Scenario) -> tuple[str, float] | None:
     """
     alone = scenario.cascade_model == "none" and scenario.student == "none"
     return DIRECT.get(field) if alone else None
+
+
+def against_concurrency(scenario: Scenario, catalog: Catalog) -> Sweep | None:
+    """Cost and latency over the requests in flight, for a chart; None where nothing works."""
+    last = USUAL_CURVE_END
+    while last < min(2 * scenario.concurrency, LAST_CURVE_END):
+        last *= 2
+    steps = (last ** (step / (CURVE_POINTS - 1)) for step in range(CURVE_POINTS))
+    values = sorted({round(step) for step in steps} | {scenario.concurrency})
+    try:
+        return over(scenario, "concurrency", values, catalog)
+    except (ValueError, ImpossibleChoice):
+        return None
 
 
 def _checked(field: str, value: object) -> Any:

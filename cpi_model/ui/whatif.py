@@ -14,7 +14,7 @@ from cpi_model import charts, export
 from cpi_model.catalog import catalog
 from cpi_model.evaluate import Estimate
 from cpi_model.export import digits, duration, large, money, percent, size
-from cpi_model.inputs import ImpossibleChoice, age
+from cpi_model.inputs import age
 from cpi_model.scenario import FIELDS, Scenario
 from cpi_model.studies import bands, explain, sweep
 from cpi_model.studies.answer import Answer, Suggestion
@@ -26,8 +26,6 @@ from cpi_model.ui import controls, draw, state
 from cpi_model.units import DAY, MILLION, MONTH, WATT_HOUR, YEAR
 
 PERIODS = {"day": DAY, "month": MONTH, "year": YEAR}
-CURVE_POINTS = 34
-USUAL_CURVE_END = 512
 
 
 @lru_cache(maxsize=512)
@@ -39,16 +37,8 @@ def answered(scenario: Scenario, today: date) -> Answer:
 
 @lru_cache(maxsize=512)
 def _curves(scenario: Scenario) -> Sweep | None:
-    last = USUAL_CURVE_END
-    while last < min(2 * scenario.concurrency, 8192):
-        last *= 2
-    steps = (last ** (step / (CURVE_POINTS - 1)) for step in range(CURVE_POINTS))
-    values = sorted({round(step) for step in steps} | {scenario.concurrency})
     with draw.turns():
-        try:
-            return sweep.over(scenario, "concurrency", values, catalog())
-        except (ValueError, ImpossibleChoice):
-            return None
+        return sweep.against_concurrency(scenario, catalog())
 
 
 def answer(scenario: Scenario) -> Answer:
