@@ -1,6 +1,6 @@
 """Speed and memory of the model itself, each figure measured in a process of its own.
 
-python -m bench.engine many|optimiser|single|catalog|import|estimate|simulation
+python -m bench.engine many|optimiser|single|catalog|import|estimate|simulation|exports
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -183,6 +184,28 @@ def simulation() -> dict[str, float]:
     }
 
 
+def exports() -> dict[str, float]:
+    """Every kind of file of the default scenario: the first of a process, and the next."""
+    from cpi_model.catalog import catalog
+    from cpi_model.export import files, report
+    from cpi_model.scenario import Scenario
+    from cpi_model.studies.answer import answer
+
+    _stay_on_one_core()
+    facts = catalog()
+    found = answer(Scenario(), facts)
+    figures = {"export_report_first_ms": _seconds(lambda: report.of([found], facts))}
+    figures["export_report_ms"] = median(
+        _seconds(lambda: report.of([found], facts)) for _ in range(5)
+    )
+    content = report.of([found], facts)
+    for ending, kind in files.KINDS.items():
+        make = partial(kind.make, content)
+        figures[f"export_{ending}_first_ms"] = _seconds(make)
+        figures[f"export_{ending}_ms"] = median(_seconds(make) for _ in range(5))
+    return {name: round(seconds * 1e3, 1) for name, seconds in figures.items()}
+
+
 def _stay_on_one_core() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
@@ -206,6 +229,7 @@ MEASUREMENTS: dict[str, Callable[[], dict[str, float]]] = {
     "import": import_,
     "estimate": estimate,
     "simulation": simulation,
+    "exports": exports,
 }
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def _print(name: str, value: float) -> None:
 def _engine() -> None:
     for measurement, times in (
         ("many", 1), ("optimiser", 1), ("single", 1), ("catalog", 5), ("import", 5),
-        ("simulation", 1),
+        ("simulation", 1), ("exports", 1),
     ):  # fmt: skip
         _print_medians(measurement, times)
     _print_medians("estimate", PROCESSES)

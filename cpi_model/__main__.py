@@ -414,6 +414,51 @@ def _behind(bands: Mapping[str, Any]) -> str:
     return f"Likely: P10 to P90 of {band['rows']:,} measured runs{others}; eight of ten lie inside."
 
 
+# export ------------------------------------------------------------------------------------------
+
+
+@app.command()
+def export(
+    target: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Ends in .xlsx, .pdf, .pptx, .html, .csv, "
+                             ".json or .yaml.", show_default=False),
+    ],
+    link: Link = None, file: File = None, assignments: Assignments = None,
+    paper: Annotated[
+        str, typer.Option("--paper", metavar="SIZE", help="a4 or letter, for what is printed.")
+    ] = "a4",
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that exists.")] = False,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Write a scenario as a file: workbook, page, slide, table or scenario."""
+    from cpi_model import links
+    from cpi_model.export import files, report
+    from cpi_model.studies.answer import answer
+
+    kind, name = files.KINDS.get(target.suffix.lower().removeprefix(".")), links.shown(target.name)
+    if kind is None:
+        raise BadInput(f"{name} must end in one of .{', .'.join(files.KINDS)}.")
+    size = next((each for each in report.PAPERS if each == paper), None)
+    if size is None:
+        raise BadInput(f"--paper is {links.shown(paper)}, allowed is {' or '.join(report.PAPERS)}.")
+    if target.exists() and not force:
+        raise BadInput(f"{name} is there already: give another name, or --force.")
+    scenario, facts = _scenario(link, file, assignments), _facts()
+    result = answer(scenario, facts)
+    made = kind.make(report.of([result], facts, paper=size))
+    try:
+        target.write_bytes(made)
+    except OSError as error:
+        raise BadInput(f"{name} cannot be written: {error.strerror}.") from None
+    if as_json:
+        _print_json({"file": str(target), "bytes": len(made), "feasible": result.feasible,
+                     "reasons": list(result.reasons)})  # fmt: skip
+        return
+    _print_lines([f"{target} written, {len(made):,} bytes."])
+    if not result.feasible:
+        _print_lines(["It says why this cannot work:", *(f"  {each}" for each in result.reasons)])
+
+
 # compress ----------------------------------------------------------------------------------------
 
 

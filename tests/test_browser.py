@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
+import openpyxl
+import pypdf
 import pytest
 
 from bench import live
@@ -81,6 +84,29 @@ def test_a_moved_slider_is_in_the_address_and_opens_the_same_elsewhere(
             assert figure(other, label) == figure(page, label)
         other.reload()
         wait_for(other, Scenario(concurrency=36))
+
+
+def test_a_workbook_and_a_page_can_be_taken_along(page: Page, app_url: str) -> None:
+    live.open_app(page, f"{app_url}/?v=1&c=64")
+    estimate = answer(Scenario(concurrency=64), catalog()).estimate
+    assert estimate is not None
+    cost = money(float(estimate.cost_per_inference), Scenario())
+    page.get_by_role("button", name="Export").click()
+    taken = {}
+    for title in ("Excel workbook", "One-page PDF"):
+        button = page.get_by_role("button", name=title)
+        button.wait_for(timeout=10_000)
+        live.settle(page)
+        with page.expect_download(timeout=30_000) as download:
+            button.click()
+        taken[download.value.suggested_filename.rpartition(".")[2]] = io.BytesIO(
+            download.value.path().read_bytes()
+        )
+    book = openpyxl.load_workbook(taken["xlsx"], data_only=True)
+    assert str(book["Summary"]["A1"].value).startswith(cost)
+    (sheet,) = pypdf.PdfReader(taken["pdf"]).pages
+    text = sheet.extract_text().replace("\n", "")
+    assert cost in text and app_url in text and "?v=1&c=64" in text
 
 
 def test_back_undoes_one_change_and_forward_repeats_it(page: Page, app_url: str) -> None:

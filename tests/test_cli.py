@@ -17,6 +17,7 @@ from cpi_model import __main__ as terminal
 from cpi_model import __version__, links
 from cpi_model.__main__ import main
 from cpi_model.catalog import catalog
+from cpi_model.export import files
 from cpi_model.scenario import FIELDS, Scenario
 from cpi_model.studies import buying, compression, optimise, sensitivity
 from cpi_model.studies.answer import answer, summary
@@ -337,6 +338,49 @@ def test_traffic_that_cannot_be_is_refused(cpi: Cpi, arguments: list[str], says:
     assert ran.code == 2 and says in ran.errors and ran.errors.count("\n") == 1
 
 
+# Files --------------------------------------------------------------------------------------------
+
+
+def test_every_kind_of_file_is_written(cpi: Cpi, tmp_path: Path) -> None:
+    for ending in files.KINDS:
+        target = tmp_path / f"found.{ending}"
+        ran = cpi("export", str(target), "--set", "concurrency=64", "--paper", "letter")
+        assert ran.code == 0 and target.stat().st_size > 1000 and target.name in ran.output
+    again = cpi("estimate", "--file", str(tmp_path / "found.json"), "--json")
+    assert json.loads(again.output)["link"] == "?v=1&c=64"
+    assert again.output == cpi("estimate", "--set", "concurrency=64", "--json").output
+
+
+def test_a_file_says_why_a_scenario_cannot_work(cpi: Cpi, tmp_path: Path) -> None:
+    target = tmp_path / "found.json"
+    ran = cpi("export", str(target), "--set", "model=llama-3.1-405b", "--json")
+    document = json.loads(ran.output)
+    assert ran.code == 0 and document["feasible"] is False
+    assert document["reasons"] == json.loads(target.read_text())["reasons"] != []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("found.doc",), "must end in one of .xlsx"),
+        (("found",), "must end in one of .xlsx"),
+        (("nowhere/found.pdf",), "cannot be written"),
+        (("found.pdf", "--paper", "a3"), "allowed is a4 or letter"),
+        (("there.pdf",), "is there already"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_told(
+    arguments: tuple[str, ...], part: str, cpi: Cpi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    kept = tmp_path / "there.pdf"
+    kept.write_bytes(b"mine")
+    ran = cpi("export", *arguments)
+    assert ran.code == 2 and part in ran.errors and ran.errors.count("\n") == 1
+    assert kept.read_bytes() == b"mine" and list(tmp_path.iterdir()) == [kept]
+    assert cpi("export", "there.pdf", "--force").code == 0 and kept.read_bytes() != b"mine"
+
+
 # The command itself -------------------------------------------------------------------------------
 
 
@@ -353,8 +397,8 @@ def test_help_names_every_command(cpi: Cpi) -> None:
 def test_every_option_is_documented(cpi: Cpi, root: Path) -> None:
     text = (root / "docs" / "cli.md").read_text(encoding="utf-8")
     for command in (
-        "estimate", "sweep", "link", "catalog accelerators", "catalog instances", "catalog models",
-        "catalog apis", "catalog traces", "catalog check", "traffic",
+        "estimate", "export", "sweep", "link", "catalog accelerators", "catalog instances",
+        "catalog models", "catalog apis", "catalog traces", "catalog check", "traffic",
     ):  # fmt: skip
         assert f"cpi {command}" in text
         options = set(re.findall(r"--[a-z][a-z-]+", cpi(*command.split(), "--help").output))

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from cpi_model import links
 from cpi_model.catalog import catalog
-from cpi_model.export import money, percent
+from cpi_model.export import files, money, percent
 from cpi_model.inputs import OLD_PRICE_DAYS, choose
 from cpi_model.scenario import FIELDS, Scenario
 from cpi_model.studies import buying, compression, optimise
@@ -240,6 +240,16 @@ def test_every_figure_of_the_headline_has_its_likely_range() -> None:
 def test_figures_without_a_range_say_why(query: str, figure: str, said: str) -> None:
     below = {metric.label: metric.delta for metric in app(query).metric}
     assert below[figure] == said
+
+
+@pytest.mark.parametrize("page", [file for file, _, _ in PAGES])
+def test_every_page_hands_over_files_once_asked(page: str) -> None:
+    opened = app("v=1&c=64", page)
+    assert not any("export" in (button.key or "") for button in opened.get("download_button"))
+    opened.session_state["export"] = True
+    opened.run()
+    keys = {button.key for button in opened.get("download_button")}
+    assert {f"export_{ending}" for ending in files.KINDS} <= keys
 
 
 def test_names_that_the_catalog_does_not_have_are_told() -> None:

@@ -22,8 +22,8 @@ def csv(report: Report) -> bytes:
     import pandas as pd
 
     rows: list[tuple[object, ...]] = [("", *row) for row in _about(report)]
-    for scene in report.scenes:
-        rows += [(scene.name, *row) for row in _figures(scene)]
+    for place, scene in enumerate(report.scenes, start=1):
+        rows += [(place, *row) for row in _figures(scene)]
     return tables.csv(pd.DataFrame(rows, columns=list(COLUMNS), dtype=object))
 
 
@@ -33,6 +33,7 @@ def _about(report: Report) -> Iterator[Row]:
 
 
 def _figures(scene: Scene) -> Iterator[Row]:
+    yield "about", "what is estimated", scene.subject, "", None, None, "", ""
     yield "result", "feasible", "yes" if scene.feasible else "no", "", None, None, "", ""
     if not scene.feasible:
         for sentence in scene.points:
@@ -59,7 +60,7 @@ def meta(report: Report) -> dict[str, str]:
     """What every file says of itself."""
     return {
         "title": report.title,
-        "likely": report.first.likely,
+        "likely": report.band,
         "link": report.link,
         "made_on": report.made_on.isoformat(),
         "newest_price": report.prices_on.isoformat(),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from cpi_model import __version__, links
 from cpi_model.catalog import Catalog
@@ -32,6 +33,7 @@ from cpi_model.studies.sweep import Sweep, against_concurrency
 from cpi_model.units import DAY, KILO, MILLION, MILLISECOND, MONTH, PERCENT, YEAR
 
 Paper = Literal["a4", "letter"]
+PAPERS: tuple[Paper, ...] = get_args(Paper)
 LONGEST_TEXT = 1_000
 """Characters of a sentence in a file."""
 SAME = "the same at any likely speed"
@@ -251,21 +253,13 @@ def value_text(value: object) -> str:
     return digits(value, 6) if isinstance(value, (int, float)) else links.text_of(value)
 
 
-def file_name(report: Report, ending: str) -> str:
+def file_name(scenario: Scenario, day: date, ending: str) -> str:
     """Name of a file, of plain letters only.
 
-    >>> import re
-    >>> from cpi_model.catalog import catalog
-    >>> from cpi_model.studies.answer import answer
-    >>> found = of([answer(Scenario(), catalog())], catalog(), today=date(2026, 11, 25))
-    >>> file_name(found, "pdf")
-    'cost-llama-3.1-8b-2026-11-25.pdf'
+    >>> file_name(Scenario(model="org/a_b"), date(2026, 11, 25), "pdf")
+    'cost-org-a-b-2026-11-25.pdf'
     """
-    model = "".join(
-        sign if (sign.isalnum() and sign.isascii()) or sign in ".-" else "-"
-        for sign in report.first.scenario.model
-    )
-    return f"cost-{model}-{report.made_on.isoformat()}.{ending}"
+    return f"cost-{re.sub(r'[^A-Za-z0-9.]+', '-', scenario.model)}-{day.isoformat()}.{ending}"
 
 
 def _scene(answer: Answer, catalog: Catalog, name: str) -> Scene:

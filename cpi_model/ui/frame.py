@@ -11,7 +11,7 @@ from cpi_model import links
 from cpi_model.catalog import catalog
 from cpi_model.scenario import FIELDS, GROUPS, FieldInfo, Scenario
 from cpi_model.studies.options import plays_a_part
-from cpi_model.ui import controls, draw, state
+from cpi_model.ui import controls, draw, exporting, state
 
 PAGES: tuple[tuple[str, str, str], ...] = (
     ("app.py", "What-if", ":material/tune:"),
@@ -103,6 +103,7 @@ def frame(title: str, question: str) -> Scenario:
             with address:
                 st.caption("Everything on the screen is in this address:")
                 st.code(state.link(), language=None, wrap_lines=True)
+        exporting.menu(state.current())
     state.write_link()
     if problems := session["link_problems"]:
         draw.sentences("Parts of the link were ignored; their defaults stand instead.", problems)
