@@ -8,7 +8,8 @@ from typing import Any
 
 from cpi_model.charts.base import LIGHT
 from cpi_model.export import pictures
-from cpi_model.export.report import Report, Scene, plain, value_text
+from cpi_model.export.report import Report, Scene, moves, plain
+from cpi_model.export.text import setting
 
 TEMPLATE = Path(__file__).with_name("onepage.typ")
 FONT = "Libertinus Serif"
@@ -18,7 +19,7 @@ COMPARED = (
     "loaded", "marginal", "month", "p95", "ttft", "tpot", "in_time", "throughput", "utilisation",
 )  # fmt: skip
 IN_TABLE = ("loaded", "marginal", "good", "input", "cached", "output", "day", "month", "year")
-MOST_ASSUMPTIONS, MOST_SOURCES, MOST_POINTS, MOST_COMPARED = 12, 10, 8, 5
+MOST_MOVES, MOST_ASSUMPTIONS, MOST_SOURCES, MOST_POINTS, MOST_COMPARED = 5, 12, 10, 8, 5
 LONGEST_LINE, LONGEST_NAME, LONGEST_LINK = 110, 60, 600
 
 
@@ -53,6 +54,7 @@ def _content(report: Report) -> dict[str, Any]:
             for heading, spec in pictures.of(report, FONT)
         ],
         **table(report),
+        "moves": [] if several else moves(first, MOST_MOVES),
         "assumptions": [] if several else _assumptions(first),
         "sources": [plain(line, LONGEST_LINE) for line in first.sources[:MOST_SOURCES]],
         "link": plain(report.link, LONGEST_LINK),
@@ -98,7 +100,7 @@ def _assumptions(scene: Scene) -> list[str]:
     """Fields that the reader changed, as far as there is room."""
     changed = [each for each in scene.inputs if each.changed]
     lines = [
-        plain(f"{each.info.title}: {value_text(each.value)} {each.info.unit}".strip(), LONGEST_LINE)
+        plain(f"{each.info.title}: {setting(each.info, each.value)}", LONGEST_LINE)
         for each in changed[:MOST_ASSUMPTIONS]
     ]
     more = len(changed) - len(lines)

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from cpi_model import __version__, links
 from cpi_model.catalog import Catalog
+from cpi_model.charts.sensitivity import change_text
 from cpi_model.coefficients import coefficients
 from cpi_model.evaluate import Estimate
 from cpi_model.export.text import (
@@ -21,6 +22,7 @@ from cpi_model.export.text import (
     money,
     money_between,
     percent,
+    setting,
 )
 from cpi_model.scenario import FIELDS, FieldInfo, Scenario
 from cpi_model.studies import bands, bill, explain
@@ -29,6 +31,7 @@ from cpi_model.studies.bands import Band
 from cpi_model.studies.bill import Bill
 from cpi_model.studies.explain import Fact
 from cpi_model.studies.options import plays_a_part
+from cpi_model.studies.sensitivity import Bar, End, Tornado, tornado
 from cpi_model.studies.sweep import Sweep, against_concurrency
 from cpi_model.units import DAY, KILO, MILLION, MILLISECOND, MONTH, PERCENT, YEAR
 
@@ -92,6 +95,8 @@ class Scene:
     """Three sentences for a slide; why not, where it cannot work."""
     notes: tuple[str, ...]
     curve: Sweep | None
+    moved: Tornado | None
+    """What moves the cost most; None where there is no cost."""
 
     @property
     def scenario(self) -> Scenario:
@@ -242,15 +247,20 @@ def plain(text: str, longest: int = LONGEST_TEXT) -> str:
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
-def value_text(value: object) -> str:
-    """Value of a field or a fact for people.
+def moves(scene: Scene, most: int) -> list[str]:
+    """The fields that move the cost most, a line each."""
+    found = scene.moved
+    if found is None:
+        return []
 
-    >>> value_text(0.1), value_text(1200), value_text(None), value_text(False)
-    ('0.1', '1,200', '', 'no')
-    """
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return digits(value, 6) if isinstance(value, (int, float)) else links.text_of(value)
+    def at(bar: Bar, end: End) -> str:
+        change = "is impossible" if end.reason else f"gives {change_text(end, found)}"
+        return f"{setting(bar.info, end.value)} {change}"
+
+    return [
+        plain(f"{bar.title}: {', '.join(at(bar, end) for end in (bar.low, bar.high) if end)}")
+        for bar in found.strongest[:most]
+    ]
 
 
 def file_name(scenario: Scenario, day: date, ending: str) -> str:
@@ -297,7 +307,8 @@ def _scene(answer: Answer, catalog: Catalog, name: str) -> Scene:
             )
         ),
         notes=tuple(plain(note) for note in answer.notes),
-        curve=against_concurrency(scenario, catalog) if found is not None else None,
+        curve=None if found is None else against_concurrency(scenario, catalog),
+        moved=None if found is None else tornado(scenario, catalog),
     )
 
 

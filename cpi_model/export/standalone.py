@@ -17,13 +17,23 @@ from cpi_model import charts
 from cpi_model.charts import standalone
 from cpi_model.charts.base import LIGHT, Figure
 from cpi_model.export import onepage, pictures
-from cpi_model.export.report import Report, Scene, value_text
+from cpi_model.export.report import Report, Scene
+from cpi_model.export.text import digits, setting
+from cpi_model.studies.explain import Fact
 
 FONT = "sans-serif"
+HEADINGS = {
+    "parts": "What it is made of",
+    "curve": "Cost and latency against concurrency",
+    "moves": "What moves it most: blue where the field goes down, orange where it goes up",
+}
+"""Above charts, by what their ids begin with."""
 STYLE = Path(__file__).with_name("standalone.css")
 DRAW = """
 const figures = JSON.parse(document.getElementById("figures").textContent);
+const fingers = matchMedia("(pointer: coarse)").matches;  // which scroll
 for (const [id, figure] of Object.entries(figures.drawn)) {
+  if (fingers) figure.layout.dragmode = false;
   Plotly.newPlot(id, figure.data, figure.layout, figures.config);
 }
 """
@@ -100,6 +110,11 @@ def _figures(report: Report) -> dict[str, tuple[Figure, str]]:
                 standalone.alone(charts.against_concurrency(scene.curve, estimate)),
                 charts.describe_curves(scene.curve),
             )
+        if scene.moved is not None and scene.moved.strongest:
+            drawn[f"moves-{place}"] = (
+                charts.tornado(scene.moved, scene.scenario),
+                charts.describe_tornado(scene.moved, scene.scenario),
+            )
     return drawn
 
 
@@ -143,10 +158,11 @@ def _charts(report: Report, drawn: dict[str, tuple[Figure, str]]) -> Iterable[st
     """Places for the charts; a caption tells those of several scenarios apart."""
     for id, (_, words) in drawn.items():
         name = report.scenes[int(id.rpartition("-")[2]) - 1].name
-        caption = f"<figcaption>{escape(name)}</figcaption>" if len(report.scenes) > 1 else ""
+        words_above = HEADINGS[id.partition("-")[0]]
+        caption = f"{words_above}: {name}" if len(report.scenes) > 1 else words_above
         yield (
-            f'<figure class="drawn" role="img" aria-label="{escape(words)}">{caption}'
-            f'<div id="{id}"></div></figure>'
+            f'<figure class="drawn" role="img" aria-label="{escape(words)}">'
+            f'<figcaption>{escape(caption)}</figcaption><div id="{id}"></div></figure>'
         )
 
 
@@ -178,14 +194,14 @@ def _details(report: Report) -> Iterable[str]:
         yield "</details>"
 
 
-INPUT_HEAD = ("Field", "Value", "Unit", "Default", "Source", "Date")
+INPUT_HEAD = ("Field", "Value", "Default", "Source", "Date")
 FACT_HEAD = ("Part", "Figure", "Value", "Source", "Date")
 
 
 def _inputs(scene: Scene) -> list[list[str]]:
     return [
         [
-            each.info.title, value_text(each.value), each.info.unit, value_text(each.info.default),
+            each.info.title, setting(each.info, each.value), setting(each.info, each.info.default),
             each.source, each.as_of.isoformat() if each.as_of else "",
         ]
         for each in scene.inputs
@@ -196,11 +212,16 @@ def _inputs(scene: Scene) -> list[list[str]]:
 def _facts(scene: Scene) -> list[list[str]]:
     return [
         [
-            fact.kind, fact.name, f"{value_text(fact.value)} {fact.unit}".strip(), fact.source,
+            fact.kind, fact.name, _value(fact), fact.source,
             fact.as_of.isoformat() if fact.as_of else "",
         ]
         for fact in scene.facts
     ]  # fmt: skip
+
+
+def _value(fact: Fact) -> str:
+    value = fact.value if isinstance(fact.value, str) else digits(float(fact.value), 6)
+    return f"{value} {fact.unit}".strip()
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:

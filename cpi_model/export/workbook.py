@@ -129,6 +129,7 @@ def xlsx(report: Report) -> bytes:
     ]
     _summary(summary, book, report, totals)
     _results(sheet("Results"), report)
+    _sensitivities(sheet("Sensitivities"), report)
     _inputs(sheet("Inputs"), report)
     _sources(sheet("Sources"), report)
     book.close()
@@ -363,6 +364,39 @@ def _results(on: _Sheet, report: Report) -> None:
                     on.number(row, column, value, look)
     on.text(len(figures) + 2, 0, report.band, "plain")
     on.sheet.freeze_panes(1, 1)
+
+
+def _sensitivities(on: _Sheet, report: Report) -> None:
+    """Every numeric field a step down and a step up, and the cost of an inference there."""
+    on.widths(30, 12, 14, *[16] * 6, 40)
+    row = 0
+    for scene in report.scenes:
+        if scene.moved is None:
+            continue
+        scenario, found = scene.scenario, scene.moved
+        basis = "marginal" if scenario.cost_basis == "marginal" else "fully loaded"
+        each = f"{scenario.currency} per million, {basis}"
+        on.text(row, 0, f"{scene.name}: {scene.results['million'].text} per million", "bold")
+        on.head(row + 1, (
+            "Field", "Unit", "Value", "Down to", each, "Change", "Up to", each, "Change",
+            "Not possible",
+        ))  # fmt: skip
+        row += 2
+        for bar in found.bars:
+            on.text(row, 0, bar.title)
+            on.text(row, 1, bar.info.unit)
+            on.number(row, 2, bar.value)
+            for end, column in ((bar.low, 3), (bar.high, 6)):
+                if end is None:
+                    continue
+                on.number(row, column, end.value)
+                amount = end.cost * scenario.currency_per_usd * MILLION
+                on.number(row, column + 1, amount, "money")
+                on.number(row, column + 2, end.cost / found.cost - 1.0, "share")
+                if end.reason:
+                    on.text(row, 9, end.reason)
+            row += 1
+        row += 1
 
 
 def _inputs(on: _Sheet, report: Report) -> None:
