@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import Any
 
 from cpi_model.charts.base import LIGHT
@@ -15,6 +16,10 @@ WIDTH, HEIGHT = 13.333, 7.5
 EDGE = 0.6
 MOST_POINTS = 5
 LONGEST_POINT, LONGEST_LINK = 220, 180
+SIZES = (18, 16, 14, 12)
+POINTS_PER_INCH = 72
+LETTER_WIDTH, LINE_HEIGHT = 0.5, 1.2
+"""Of a letter on average and of a line, over the size of the type."""
 TITLE_ONLY = 5
 """Place of the layout in the library's own template."""
 
@@ -105,7 +110,18 @@ def _points(slide: Any, report: Report, left: float) -> None:
         Inches(left), Inches(2.4), Inches(WIDTH - left - EDGE), Inches(4.0)
     )  # fmt: skip
     points = [f"• {plain(point, LONGEST_POINT)}" for point in report.points[:MOST_POINTS]]
-    _write(box.text_frame, points, 18, LIGHT.ink)
+    _write(box.text_frame, points, _size(points, WIDTH - left - EDGE, 4.0), LIGHT.ink)
+
+
+def _size(lines: list[str], width: float, height: float) -> int:
+    """The largest size at which lines fit into a box of so many inches, as far as one can tell."""
+    for size in SIZES:
+        a_line = width * POINTS_PER_INCH / (LETTER_WIDTH * size)
+        rows = sum(math.ceil(len(line) / a_line) for line in lines)
+        needed = size * (LINE_HEIGHT * rows + len(lines) / 3)
+        if needed <= height * POINTS_PER_INCH:
+            break
+    return size
 
 
 def _foot(slide: Any, report: Report) -> None:
