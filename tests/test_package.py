@@ -66,6 +66,8 @@ def test_wheel_holds_the_package_and_its_data_and_nothing_else(wheel: Path) -> N
     names = zipfile.ZipFile(wheel).namelist()
     assert "cpi_model/evaluate.py" in names
     assert "cpi_model/data/accelerators/h100-sxm.toml" in names
+    # What is no Python: a page's template and its style.
+    assert {"cpi_model/export/onepage.typ", "cpi_model/export/standalone.css"} <= set(names)
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"cpi_model"}
 

@@ -93,22 +93,28 @@ def frame(title: str, question: str) -> Scenario:
     state.read_link()
     with st.sidebar:
         _sidebar()
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        with st.container(gap=None):
+    with st.container(gap=None):
+        with st.container(horizontal=True, vertical_alignment="center"):
             st.title(title, anchor=False)
-            st.caption(question)
-        # Filled when it is opened: a box of code costs the browser as much as a chart's axis.
-        address = st.popover("Copy link", icon=":material/link:", key="link", on_change="rerun")
-        if address.open:
-            with address:
-                st.caption("Everything on the screen is in this address:")
-                st.code(state.link(), language=None, wrap_lines=True)
-        exporting.menu(state.current())
+            _take_along()
+        # Below the buttons: beside them a phone has no room for a sentence.
+        st.caption(question)
     state.write_link()
     if problems := session["link_problems"]:
         draw.sentences("Parts of the link were ignored; their defaults stand instead.", problems)
     _freeze()
     return state.current()
+
+
+def _take_along() -> None:
+    """What is on the screen, as an address and as files."""
+    # Filled when it is opened: a box of code costs the browser as much as a chart's axis.
+    address = st.popover("Copy link", icon=":material/link:", key="link", on_change="rerun")
+    if address.open:
+        with address:
+            st.caption("Everything on the screen is in this address:")
+            st.code(state.link(), language=None, wrap_lines=True)
+    exporting.menu(state.current())
 
 
 @st.cache_resource(show_spinner=False)
