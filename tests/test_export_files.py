@@ -326,6 +326,18 @@ def test_the_chart_is_native_and_points_at_the_table() -> None:
     (chart,) = (name for name in archive.namelist() if re.search(r"charts/chart\d+\.xml", name))
     text = archive.read(chart).decode()
     assert text.count("<c:ser>") == len(COMPONENTS) and "Summary!" in text
+    assert upright(text)
+
+
+def upright(chart: str) -> bool:
+    """Whether bars stand from top to bottom and grow to the right, with the scale below them."""
+    names, scale = (re.search(rf"<c:{axis}>.*</c:{axis}>", chart) for axis in ("catAx", "valAx"))
+    assert names is not None and scale is not None
+    return (
+        'orientation val="maxMin"' in names[0]
+        and 'orientation val="maxMin"' not in scale[0]
+        and 'crosses val="max"' in scale[0]
+    )
 
 
 # Page, slide, web page ----------------------------------------------------------------------------
@@ -374,6 +386,7 @@ def test_the_chart_of_the_slide_has_our_figures(name: str, reports: dict[str, Re
     # It can be edited: the figures are in a workbook inside.
     archive = zipfile.ZipFile(io.BytesIO(files.KINDS["pptx"].make(reports[name])))
     assert any(name.endswith(".xlsx") for name in archive.namelist())
+    assert upright(archive.read(chart.part.partname.lstrip("/")).decode())
 
 
 def test_the_web_page_loads_nothing(reports: dict[str, Report]) -> None:

@@ -64,7 +64,7 @@ def _chart(slide: Any, report: Report) -> bool:
     """A stacked bar for each basis or scenario; whether there is one."""
     from pptx.chart.data import CategoryChartData
     from pptx.dml.color import RGBColor
-    from pptx.enum.chart import XL_CHART_TYPE, XL_LEGEND_POSITION
+    from pptx.enum.chart import XL_AXIS_CROSSES, XL_CHART_TYPE, XL_LEGEND_POSITION
     from pptx.util import Inches, Pt
 
     amounts = bars(report)
@@ -89,7 +89,9 @@ def _chart(slide: Any, report: Report) -> bool:
     chart.has_legend = True
     chart.legend.position, chart.legend.include_in_layout = XL_LEGEND_POSITION.BOTTOM, False
     chart.legend.font.size = Pt(12)
+    # From top to bottom, with the scale at the bottom all the same.
     chart.category_axis.reverse_order = True
+    chart.value_axis._element.crosses.val = XL_AXIS_CROSSES.MAXIMUM
     chart.category_axis.tick_labels.font.size = Pt(12)
     chart.value_axis.tick_labels.font.size = Pt(12)
     chart.value_axis.tick_labels.number_format = "#,##0.##"

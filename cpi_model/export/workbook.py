@@ -332,8 +332,9 @@ def _chart(on: _Sheet, book: Workbook, row: int, totals: Sequence[_Totals]) -> N
         })  # fmt: skip
     chart.set_title({"name": f"Cost of a month, {currency}", "name_font": {"size": 12}})
     chart.set_legend({"position": "bottom"})
+    # From top to bottom, with the scale at the bottom all the same.
+    chart.set_y_axis({"reverse": True, "crossing": "max"})
     chart.set_x_axis({"num_format": "#,##0", "major_gridlines": {"visible": True}})
-    chart.set_y_axis({"reverse": True})
     chart.set_size({"width": 760, "height": 180 + 60 * len(totals)})
     words = ", ".join(
         f"{name} {value:,.2f}" for name, value in zip(COMPONENTS, totals[0].values, strict=True)
