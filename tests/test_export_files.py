@@ -191,6 +191,15 @@ def test_several_scenarios_stand_side_by_side(ending: str) -> None:
         assert shown.scenes[1].results["loaded"].text in text or ending in ("csv", "json")
 
 
+def test_figures_side_by_side_are_in_one_currency() -> None:
+    euros = Scenario(currency="EUR", currency_per_usd=0.9)
+    first, second = report_of(euros, Scenario()).scenes
+    assert first.results["month"] == second.results["month"]
+    assert report.bars(report_of(euros, Scenario()))[f"2 {second.name}"] == pytest.approx(
+        report.bars(report_of(euros))["Fully loaded"]
+    )
+
+
 @pytest.mark.parametrize("ending", files.KINDS)
 def test_one_of_several_may_be_the_first_that_cannot_work(ending: str) -> None:
     shown = report_of(SCENARIOS["does not go together"], Scenario())

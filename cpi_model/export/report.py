@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Literal, get_args
 
@@ -201,15 +201,20 @@ def of(
 ) -> Report:
     """What a file says of scenarios: the first is what the page was about.
 
-    Without a link, that of the first scenario; without names, what is served on what.
+    Without a link, that of the first scenario; without names, what is served on what. All are in
+    the currency of the first, for figures beside each other are compared.
     """
-    whole = coefficients()
+    whole, given = coefficients(), answers[0].scenario
+    currency = {"currency": given.currency, "currency_per_usd": given.currency_per_usd}
+    alike = [
+        replace(answer, scenario=answer.scenario.model_copy(update=currency)) for answer in answers
+    ]
     return Report(
         scenes=tuple(
             _scene(answer, catalog, names[place] if place < len(names) else "")
-            for place, answer in enumerate(answers)
+            for place, answer in enumerate(alike)
         ),
-        link=plain(link or "?" + links.encode(answers[0].scenario), links.LONGEST_QUERY),
+        link=plain(link or "?" + links.encode(given), links.LONGEST_QUERY),
         made_on=today or date.today(),
         prices_on=max(price.valid_from for price in catalog.instance_prices),
         fitted_on=whole.fitted_on,
