@@ -386,3 +386,15 @@ def test_every_key_is_documented(root: Path) -> None:
     text = (root / "docs" / "links.md").read_text(encoding="utf-8")
     for name, info in FIELDS.items():
         assert f"| `{info.key}` | `{name}` | {links.allowed(info)} |" in text, name
+
+
+def test_of_an_exported_file_only_the_scenario_counts() -> None:
+    document = {"scenario": {"serving": {"concurrency": 64}}, "feasible": True, "meta": {"x": "y"}}
+    assert links.from_document(document) == (Scenario(concurrency=64), [])
+    # Not further inside, and not where it is no scenario.
+    for inside in (document, "v=1", 5, [64]):
+        scenario, problems = links.from_document({"scenario": {"scenario": inside}})
+        assert scenario == Scenario() and len(problems) == 1
+        if inside is not document:
+            scenario, problems = links.from_document({"scenario": inside})
+            assert scenario == Scenario() and len(problems) == 1

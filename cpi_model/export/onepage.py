@@ -80,8 +80,10 @@ def table(report: Report) -> dict[str, Any]:
             for key in IN_TABLE
             if key in found
         ]
-        return {"table_heading": "The cost in other units", "head": ["", "estimate", "likely"],
-                "table": rows}  # fmt: skip
+        return {
+            "table_heading": "The cost in other units", "head": ["Figure", "estimate", "likely"],
+            "table": rows,
+        }  # fmt: skip
     names = {key: each.name for scene in scenes for key, each in scene.results.items()}
     rows = [
         [
@@ -91,7 +93,7 @@ def table(report: Report) -> dict[str, Any]:
         for key in COMPARED
         if key in names
     ]
-    head = ["", *(plain(f"{place} {scene.name}", LONGEST_NAME)
+    head = ["Figure", *(plain(f"{place} {scene.name}", LONGEST_NAME)
                   for place, scene in enumerate(scenes, start=1))]  # fmt: skip
     return {"table_heading": "Side by side", "head": head, "table": rows}
 
