@@ -43,10 +43,7 @@ def _content(report: Report) -> dict[str, Any]:
         "ink": LIGHT.ink, "quiet": LIGHT.quiet, "grid": LIGHT.grid, "accent": LIGHT.series[0],
         "title": report.title,
         "band": report.band,
-        "subjects": [
-            plain(f"{place}  {scene.subject}" if several else scene.subject, 3 * LONGEST_LINE)
-            for place, scene in enumerate(report.scenes[:MOST_COMPARED], start=1)
-        ],
+        "subjects": _subjects(report),
         "cards": [] if several else _cards(first),
         "points": [plain(point, 3 * LONGEST_LINE) for point in report.points[:MOST_POINTS]],
         "charts": [
@@ -61,6 +58,17 @@ def _content(report: Report) -> dict[str, Any]:
         "address": report.address,
         "provenance": report.provenance,
     }  # fmt: skip
+
+
+def _subjects(report: Report) -> list[str]:
+    """What is estimated, a line for each scenario that there is room for."""
+    several = len(report.scenes) > 1
+    lines = [
+        plain(f"{place}  {scene.subject}" if several else scene.subject, 3 * LONGEST_LINE)
+        for place, scene in enumerate(report.scenes[:MOST_COMPARED], start=1)
+    ]
+    more = len(report.scenes) - len(lines)
+    return [*lines, f"and {more} more, which the workbook has"] if more > 0 else lines
 
 
 def _cards(scene: Scene) -> list[dict[str, str]]:
@@ -93,9 +101,10 @@ def table(report: Report) -> dict[str, Any]:
         for key in COMPARED
         if key in names
     ]
-    head = ["Figure", *(plain(f"{place} {scene.name}", LONGEST_NAME)
-                  for place, scene in enumerate(scenes, start=1))]  # fmt: skip
-    return {"table_heading": "Side by side", "head": head, "table": rows}
+    names_of = [
+        plain(f"{place} {scene.name}", LONGEST_NAME) for place, scene in enumerate(scenes, start=1)
+    ]
+    return {"table_heading": "Side by side", "head": ["Figure", *names_of], "table": rows}
 
 
 def _assumptions(scene: Scene) -> list[str]:

@@ -112,6 +112,8 @@ def _points(slide: Any, report: Report, left: float) -> None:
         Inches(left), Inches(2.4), Inches(WIDTH - left - EDGE), Inches(4.0)
     )  # fmt: skip
     points = [f"• {plain(point, LONGEST_POINT)}" for point in report.points[:MOST_POINTS]]
+    if (more := len(report.points) - len(points)) > 0:
+        points.append(f"and {more} more, in the notes")
     _write(box.text_frame, points, _size(points, WIDTH - left - EDGE, 4.0), LIGHT.ink)
 
 
@@ -142,7 +144,7 @@ def _foot(slide: Any, report: Report) -> None:
 
 def _notes(report: Report) -> list[str]:
     """What a speaker may be asked: the band, the notes of the estimate, sources, the whole link."""
-    lines = [report.title, report.band]
+    lines = [report.title, report.band, *report.points]
     for scene in report.scenes:
         lines += [scene.subject, *scene.notes, "Sources:", *scene.sources]
     return [line for line in [*lines, report.provenance, report.link] if line]
