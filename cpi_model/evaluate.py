@@ -33,6 +33,8 @@ OBSTACLES: dict[str, int] = {
 BLOCK = 16384
 """Configurations evaluated together: small enough for the intermediate arrays to stay in cache."""
 P_95 = 0.95
+LEAST_REPLICAS = 1e-200
+"""Replicas that share a load where there are none."""
 ROUNDING = 1e-9
 """Share by which rounding may exceed a whole number."""
 ACTIVATION_BYTES = 2.0
@@ -780,7 +782,11 @@ def _evaluate(x: Inputs) -> Estimate:
     replicas = np.where(
         np.equal(x.replicas_follow, 1.0), np.minimum(following, at_peak), peak_replicas
     )
-    utilisation = load / (replicas * capacity)
+    # What a simulation has counted takes the place of what the load asks for.
+    counted = np.greater_equal(x.counted_replicas, 0.0)
+    replicas = np.where(counted, x.counted_replicas, replicas)
+    shared_by = np.maximum(replicas, LEAST_REPLICAS)
+    utilisation = load / (shared_by * capacity)
     overloaded = fixed & (peak_load > x.fixed_replicas * capacity)
     obstacles = speed.obstacles + np.where(overloaded, OBSTACLES["load_above_capacity"], 0.0)
     too_few = fixed & np.less(x.fixed_replicas, x.live_versions)
@@ -804,6 +810,7 @@ def _evaluate(x: Inputs) -> Estimate:
             replicas * pools, whole, x.devices_per_replica, x.devices_per_instance
         )
         in_production = np.where(moving, followed, whole)
+    in_production = np.where(counted, x.counted_instances, in_production)
     instances = in_production * (1.0 + x.nonproduction_share)
 
     # Cost of the deployment in USD per second.
@@ -863,7 +870,7 @@ def _evaluate(x: Inputs) -> Estimate:
     )  # fmt: skip
 
     # Requests of whole batches wait for the others, and for the batch before.
-    waiting = _waiting(x, speed, x.requests_per_s * let_through / replicas, utilisation)
+    waiting = _waiting(x, speed, x.requests_per_s * let_through / shared_by, utilisation)
     ttft, latency = speed.ttft + waiting, speed.latency_mean + waiting
 
     # Requests that meet the limits, from the spread of measured times; a cache answers at once.

@@ -285,6 +285,8 @@ class Inputs:
     spare_replicas: Numeric  # 1
     target_utilisation: Numeric  # 1
     scaling_lag_share: Numeric  # 1
+    counted_replicas: Numeric  # 1, mean that was paid for; -1 where it follows from the load
+    counted_instances: Numeric  # 1, the same of instances
     nonproduction_share: Numeric  # 1
     live_versions: Numeric  # 1
     # overheads
@@ -1554,6 +1556,8 @@ def _capacity(scenario: Scenario) -> dict[str, float]:
         "spare_replicas": float(scenario.spare_replicas),
         "target_utilisation": scenario.target_utilisation,
         "scaling_lag_share": scenario.scaling_lag_share,
+        "counted_replicas": -1.0,
+        "counted_instances": -1.0,
         "nonproduction_share": scenario.nonproduction_share,
         "live_versions": float(scenario.live_versions),
         "stored_versions": float(max(scenario.stored_versions, scenario.live_versions)),

@@ -739,6 +739,101 @@ class Scenario(BaseModel):
         "Replica-hours beyond the need because scaling reacts late; counts only with follow.",
         unit="share", ge=0, le=5, step=0.01, source=ASSUMED, as_of=ASSUMED_ON,
     )  # fmt: skip
+    policy: Literal[
+        "none", "hpa", "keda", "kpa", "tracking", "schedule", "predictive", "serverless"
+    ] = _field(
+        "scaling", "pol", "none", "Autoscaler",
+        "What moves the number of replicas in a simulation of traffic: the Kubernetes HPA, KEDA, "
+        "Knative (kpa), target tracking of a cloud, a weekly schedule, a forecast, or serverless. "
+        "none: a fixed number.",
+    )  # fmt: skip
+    policy_target: float = _field(
+        "scaling", "ptg", 0.7, "Target of the autoscaler",
+        "Requests in flight at each replica that it aims at, over those that a replica holds.",
+        unit="share", ge=0.01, le=1, step=0.01,
+        source="Knative's default target, 70 % of the concurrency", as_of="2026-11-23",
+    )  # fmt: skip
+    max_replicas: int = _field(
+        "scaling", "max", 100, "Maximum replicas",
+        "What an autoscaler never exceeds. Only the simulation of traffic uses it.",
+        unit="replicas", ge=1, le=10_000,
+        source="KEDA's default maxReplicaCount", as_of="2025-03-01",
+    )  # fmt: skip
+    stabilisation_s: float = _field(
+        "scaling", "pst", 300.0, "Stabilisation",
+        "HPA and KEDA remove no replica that was wanted within this time.",
+        unit="s", ge=0, le=3600, step=15,
+        source="Kubernetes: default of downscale stabilisation", as_of="2025-04-23",
+    )  # fmt: skip
+    policy_tolerance: float = _field(
+        "scaling", "ptl", 0.1, "Tolerance",
+        "Deviation from the target at which HPA and KEDA do nothing; target tracking removes "
+        "nothing down to it.",
+        unit="share", ge=0, le=0.9, step=0.01,
+        source="Kubernetes: default tolerance of the HPA", as_of="2025-04-23",
+    )  # fmt: skip
+    cooldown_s: float = _field(
+        "scaling", "pcd", 300.0, "Cooldown",
+        "Time without requests until KEDA goes to zero, and after a removal until target tracking "
+        "removes again.",
+        unit="s", ge=0, le=86_400, step=30,
+        source="KEDA's default cooldownPeriod; SageMaker's default ScaleInCooldown",
+        as_of="2025-03-01",
+    )  # fmt: skip
+    scale_out_cooldown_s: float = _field(
+        "scaling", "pco", 300.0, "Cooldown of additions",
+        "Time for which target tracking counts what it has just added as part of what is needed.",
+        unit="s", ge=0, le=86_400, step=30,
+        source="SageMaker's default ScaleOutCooldown", as_of="2025-03-01",
+    )  # fmt: skip
+    forecast_headroom_share: float = _field(
+        "scaling", "phr", 0.2, "Headroom of the forecast",
+        "Capacity beyond what a forecast expects.",
+        unit="share", ge=0, le=5, step=0.05, source=ASSUMED, as_of="2026-11-25",
+    )  # fmt: skip
+    schedule_hours: float = _field(
+        "scaling", "psh", 1.0, "Steps of the schedule",
+        "Times of the week that a schedule tells apart; it plans for the busiest moment of each.",
+        unit="h", ge=0.25, le=24, step=0.25, source=ASSUMED, as_of="2026-11-25",
+    )  # fmt: skip
+    node_start_s: float = _field(
+        "scaling", "cns", 90.0, "Start of a machine",
+        "From asking for an instance until it takes containers; paid. Not needed where an "
+        "instance has a place left.",
+        unit="s", ge=0, le=3600, step=10, source=ASSUMED, as_of="2026-11-25",
+    )  # fmt: skip
+    image_gb_per_s: float = _field(
+        "scaling", "cip", 0.1, "Image pull",
+        "Speed at which the container image is fetched and unpacked.",
+        unit="GB/s", ge=0.001, le=100, log=True,
+        source="70B on a fresh node: image 60 to 180 s; 12 GB at 0.1 GB/s are 120 s",
+        as_of="2026-06-01",
+    )  # fmt: skip
+    weights_gb_per_s: float = _field(
+        "scaling", "cwl", 1.0, "Loading of weights",
+        "Speed at which weights come from storage into the memory of the devices.",
+        unit="GB/s", ge=0.001, le=1000, log=True,
+        source="A10G server: safetensors from a gp3 disk 48 s, streamed 14 s, from io2 7.5 s",
+        as_of="2025-09-16",
+    )  # fmt: skip
+    engine_start_s: float = _field(
+        "scaling", "ces", 60.0, "Start of the engine",
+        "Process, libraries, memory set aside and graphs recorded. With the other defaults an 8B "
+        "model takes 286 s on a new machine; SageMaker states 525 s, and 258 s with the image "
+        "kept.",
+        unit="s", ge=0, le=3600, step=5, source=ASSUMED, as_of="2026-11-25",
+    )  # fmt: skip
+    queue_limit: int = _field(
+        "scaling", "pql", 1000, "Longest queue",
+        "Requests that may wait for each replica that is there or starting; more are refused.",
+        unit="requests", ge=0, le=100_000, log=True, source=ASSUMED, as_of="2026-11-25",
+    )  # fmt: skip
+    queue_timeout_s: float = _field(
+        "scaling", "pto", 60.0, "Longest wait",
+        "A request that waits longer for a replica is given up. It costs, and does not succeed.",
+        unit="s", ge=1, le=3600, step=5,
+        source="AWS ALB: default idle timeout", as_of="2026-01-01",
+    )  # fmt: skip
     nonproduction_share: float = _field(
         "scaling", "nonprod", 0.0, "Test and staging",
         "Capacity outside production, relative to production.",

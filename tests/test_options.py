@@ -16,12 +16,9 @@ from cpi_model.inputs import ImpossibleChoice, choose
 from cpi_model.scenario import FIELDS, Scenario
 from cpi_model.studies import service
 from cpi_model.studies.options import (
-    BUYING,
-    COMPARING,
     DECIDING,
+    ELSEWHERE,
     OFFERED,
-    SEARCHING,
-    TRAFFIC,
     Option,
     options,
     plays_a_part,
@@ -61,13 +58,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "static": {"batching": "static", "model": "bert-large", "engine": "onnxruntime"},
     "disaggregated": {"batching": "disaggregated"},
 }  # fmt: skip
-NO_FIGURE = (
-    {"currency", "currency_per_usd", "period", "cost_basis", "swing"}
-    | COMPARING
-    | SEARCHING
-    | BUYING
-    | TRAFFIC
-)
+NO_FIGURE = {"currency", "currency_per_usd", "period", "cost_basis", "swing"} | ELSEWHERE
 """How figures are shown or compared, not which."""
 QUEUES_ONLY = {"arrival_cv"}
 """What moves no mean of a full replica, but the percentiles of the Batching page."""

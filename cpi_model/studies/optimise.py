@@ -41,7 +41,7 @@ from cpi_model.studies import bands, compression
 from cpi_model.studies.answer import figures
 from cpi_model.studies.compression import Kept
 from cpi_model.studies.evidence import OTHERS
-from cpi_model.studies.options import BUYING
+from cpi_model.studies.options import BUYING, SCALING
 from cpi_model.studies.service import stack
 from cpi_model.studies.sweep import DIRECT, row
 from cpi_model.units import MONTH, Array, Places
@@ -88,7 +88,7 @@ AXES = (
     "scheme", "engine", "tensor_parallel", "pipeline_parallel", "data_parallel", "expert_parallel",
     "quality_floor", "compared_scheme", "compared_engine", "discount_share", "spot_overhead_share",
     "unused_commitment_share", "spot_interruptions_per_month", "spot_restart_minutes",
-    "spot_lost_minutes", "spot_fallback_share", *BUYING,
+    "spot_lost_minutes", "spot_fallback_share", *BUYING, *SCALING,
 )  # fmt: skip
 """Fields beside those of single numbers of which the table of choices is independent."""
 

@@ -47,6 +47,14 @@ TRAFFIC = {
     "monthly_growth_low", "monthly_growth_high",
 }  # fmt: skip
 """Traffic over time; the Scaling page asks for it."""
+SCALING = {
+    "policy", "policy_target", "max_replicas", "stabilisation_s", "policy_tolerance", "cooldown_s",
+    "scale_out_cooldown_s", "forecast_headroom_share", "schedule_hours", "node_start_s",
+    "image_gb_per_s", "weights_gb_per_s", "engine_start_s", "queue_limit", "queue_timeout_s",
+}  # fmt: skip
+"""What moves replicas in a simulation of traffic; the Scaling page asks for it."""
+ELSEWHERE = COMPARING | SEARCHING | BUYING | TRAFFIC | SCALING
+"""What moves no figure of the estimate itself."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ def plays_a_part(field: str, scenario: Scenario, catalog: Catalog) -> bool:
     model = catalog.models.get(scenario.model)
     chip = catalog.accelerators.get(scenario.accelerator)
     tokens = model is None or model.transformer is not None
-    if field in COMPARING | SEARCHING | BUYING | TRAFFIC:
+    if field in ELSEWHERE:
         return False
     if field in ("draft_tokens", "acceptance"):
         return tokens and scenario.draft_model != "none"
