@@ -339,6 +339,14 @@ def simulated(result: Answer, requests_per_s: float, requests: int = THOROUGH) -
     return UnderLoad("simulation", requests_per_s, found)
 
 
+def profile(result: Answer) -> replica.Profile:
+    """The replica of a scenario that works, by the number of requests in it."""
+    return replica.profile(
+        _replica(result), batching=_batching(result), prefill_servers=_prefill(result),
+        output_cv=result.scenario.output_cv,
+    )  # fmt: skip
+
+
 def _batching(result: Answer) -> replica.Batching:
     way = result.scenario.batching
     if way == "static":

@@ -697,7 +697,7 @@ def _serverless(scenario: Scenario, volumes: Array, catalog: Catalog) -> Way:
     """Replicas that are billed by the second, from their start until a while after a request."""
     if scenario.cascade_model != "none":
         return _unknown("serverless", volumes, "It is not worked out for two models in a row.")
-    rate, source = _serverless_price(scenario, catalog)
+    rate, source = serverless_price(scenario, catalog)
     if source is None:
         return _unknown(
             "serverless", volumes,
@@ -729,7 +729,7 @@ def _serverless(scenario: Scenario, volumes: Array, catalog: Catalog) -> Way:
     )  # fmt: skip
 
 
-def _serverless_price(
+def serverless_price(
     scenario: Scenario, catalog: Catalog
 ) -> tuple[float, Assumption | None]:  # fmt: skip
     """USD/h of one device and where that comes from."""

@@ -1,4 +1,4 @@
-"""Event loops of one replica, compiled: the only module that imports numba.
+"""Event loops of one replica, compiled; those of many are in ``scaling_events``.
 
 Times are in seconds from the start. Requests come in the order of their arrival.
 """

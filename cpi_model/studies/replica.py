@@ -245,6 +245,66 @@ def capacity(
     return len(lasting) / float(lasting[-1])
 
 
+@dataclass(frozen=True)
+class Profile:
+    """A replica by the number of requests in it, 1, 2, ... slots: what a fleet of them is made of.
+
+    Whole batches are taken for sharing: with so many requests in it the replica works on a batch of
+    that size.
+    """
+
+    slots: int
+    rates: Array
+    """Requests finished per second."""
+    first: Array
+    """From a free slot to the first token, or to the whole answer without tokens. [s]"""
+    pace: Array
+    """Time per further token. [s]"""
+    start: float
+    """Before a request is looked at, or outside the replica. [s]"""
+    steps: float
+    """Mean tokens after the first that lengthen a request's own time."""
+
+    @property
+    def latency(self) -> Array:
+        """From a free slot to the last token, of a request of mean length. [s]"""
+        return np.arange(1.0, self.slots + 1.0) / self.rates
+
+
+def profile(
+    inputs: Inputs,
+    *,
+    batching: Batching = "continuous",
+    prefill_servers: int = 0,
+    output_cv: float = OUTPUT_CV,
+) -> Profile:
+    """What :func:`closed_form` knows of a replica, for studies of many.
+
+    Raises
+    ------
+    ValueError
+        If the batching does not fit the model or nothing fits in memory.
+    """
+    _check(inputs, batching, prefill_servers)
+    if batching != "continuous":
+        batch = _batch_times(inputs, output_cv)
+        number = np.arange(1.0, len(batch.whole) + 1.0)
+        filling = 0.0 if batching == "static" else 0.5 * float(inputs.batch_wait)
+        first = batch.first if inputs.is_llm else batch.whole
+        return Profile(len(number), number / batch.whole, first, batch.token, filling, 0.0)
+    times = _times(inputs, prefill_servers)
+    number = np.arange(1.0, times.slots + 1.0)
+    first = number / times.rates - times.steps * times.pace
+    rates, start = times.rates, times.start
+    if times.servers:
+        # Prompts are read before, elsewhere and no faster than that.
+        most = times.servers / float(times.prompt[0])
+        rates = np.minimum(rates, most)
+        start += float(times.prompt[0]) + times.delay + times.handover
+        first = np.maximum(first, 0.0)
+    return Profile(times.slots, rates, first, times.pace, start, times.steps)
+
+
 def _check(inputs: Inputs, batching: Batching, prefill_servers: int) -> None:
     if batching not in ("continuous", "static", "dynamic"):
         raise ValueError(f"batching is {batching!r}, must be continuous, static or dynamic.")
