@@ -224,7 +224,6 @@ def decide(
             seasoned, replicas - seasoned, each, rules.target, rules.tolerance
         )
         wanted = _behaved(rules, memory, now, replicas, wanted)
-        wanted = max(wanted, 1.0)
     elif rules.policy == KEDA:
         wanted = replicas
         if replicas > 0.0:
@@ -247,7 +246,6 @@ def decide(
             replicas, ready, each, rules.target, rules.tolerance,
             now - marks[LAST_OUT] < rules.out_cooldown, now - marks[LAST_IN] < rules.in_cooldown,
         )  # fmt: skip
-        wanted = max(wanted, 1.0)
     wanted = min(max(wanted, rules.least), rules.most)
     if wanted > replicas:
         # An addition ends the cooldown of a removal.

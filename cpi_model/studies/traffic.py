@@ -58,6 +58,8 @@ POINTS = 512
 AT_A_TIME = 500_000
 """Requests that are drawn together."""
 QUANTILES = (0.50, 0.95, 0.99)
+LENGTHS = 1
+"""Sets the seed of lengths apart from that of arrivals; a 0 would not."""
 ENDING_ROOM = 8
 """Replicas that may still finish requests beside the most that are allowed."""
 
@@ -272,27 +274,35 @@ def fleet(result: Answer, catalog: Catalog) -> Fleet:
     NotSimulated
         If the scenario does not work, or has two models in a row.
     """
-    if not result.feasible or result.service is None:
-        reasons = " ".join(result.reasons)
-        raise NotSimulated(f"Traffic needs a deployment that works. {reasons}".strip())
+    if result.service is None:
+        raise _impossible(result.reasons)
     if result.service.first is not None:
         raise NotSimulated("Traffic is not simulated for two models in a row (a cascade).")
+    # How many replicas there are is the simulation's business.
     x = replace(result.service.model, replicas_follow=0.0, fixed_replicas=0.0)
-    return Fleet(result, catalog, x, profile(result))
+    alone = replace(result, service=replace(result.service, model=x), estimate=evaluate(x))
+    if not alone.feasible:
+        raise _impossible(result.reasons)
+    return Fleet(alone, catalog, x, profile(alone))
+
+
+def _impossible(reasons: Sequence[str]) -> NotSimulated:
+    return NotSimulated(f"Traffic needs a deployment that works. {' '.join(reasons)}".strip())
 
 
 # What comes out -----------------------------------------------------------------------------------
 
 
 class Times(NamedTuple):
-    """Percentiles of a time over requests. [s]"""
+    """A time over requests. [s]"""
 
+    mean: float
     p50: float
     p95: float
     p99: float
 
 
-UNKNOWN = Times(math.nan, math.nan, math.nan)
+UNKNOWN = Times(math.nan, math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -352,7 +362,8 @@ class Run:
     missed: float
     """Share of all requests that were dropped or beyond a limit."""
     cost_per_inference: float
-    """USD per successful inference, everything that ``evaluate`` counts included."""
+    """USD per successful inference, everything that ``evaluate`` counts included; infinite without
+    requests, and then no parts are known."""
     cost_per_good: float
     """USD per inference within all limits."""
     monthly: float
@@ -487,6 +498,8 @@ def _rules(fleet: Fleet, policy: Policy, target: float) -> Any:
     codes = {"hpa": events.HPA, "keda": events.KEDA, "kpa": events.KPA}
     scenario = fleet.scenario
     least = float(scenario.min_replicas * scenario.live_versions)
+    if policy in ("hpa", "tracking"):
+        least = max(least, 1.0)  # none of them goes to zero
     return events.Rules(
         policy=codes.get(policy, events.TRACKING if policy == "tracking" else events.PLANNED),
         target=target * fleet.replica.slots,
@@ -602,6 +615,7 @@ def _distribution(
         return UNKNOWN, UNKNOWN, 1.0
     met = by_load @ states.met
     shown, weights = one.start + one.first, met
+    rest = one.steps * one.pace
     below, good = met @ states.below, float(met @ states.good)
     ages = np.flatnonzero(by_wait)
     if len(ages):
@@ -614,11 +628,13 @@ def _distribution(
             within = within * (late <= x.slo_ttft) * (pace <= x.slo_tpot)
         good += float(each @ within)
         shown, weights = np.append(shown, late), np.append(weights, each)
-    latency = Times(*np.interp(QUANTILES, below / whole, states.times).tolist())
+        rest = np.append(rest, np.full(len(late), rest[-1]))
+    mean = float(weights @ (shown + rest) / whole)
+    latency = Times(mean, *np.interp(QUANTILES, below / whole, states.times).tolist())
     if not x.is_llm:
         return latency, latency, good / whole
     first = np.quantile(shown, QUANTILES, weights=weights, method="inverted_cdf")
-    return latency, Times(*first.tolist()), good / whole
+    return latency, Times(float(weights @ shown / whole), *first.tolist()), good / whole
 
 
 def _exact(
@@ -725,7 +741,7 @@ def _sizes(demand: Demand, part: int, count: int, fleet: Fleet) -> Array:
     cv = fleet.scenario.output_cv
     if fleet.replica.steps == 0.0 or cv == 0.0:
         return np.ones(count)
-    rng = np.random.default_rng((demand.seed, part))
+    rng = np.random.default_rng((demand.seed, LENGTHS, part))
     log_sd = math.sqrt(math.log1p(cv**2))
     sizes: Array = rng.lognormal(-0.5 * log_sd**2, log_sd, count)
     return sizes
@@ -736,8 +752,9 @@ def _binned(counts: Array, per_bin: float) -> Times:
     whole = counts.sum()
     if whole == 0.0:
         return UNKNOWN
+    times = LEAST_TIME * np.exp((np.arange(len(counts)) + 0.5) * per_bin)
     places = np.searchsorted(np.cumsum(counts), np.array(QUANTILES) * whole)
-    return Times(*(LEAST_TIME * np.exp((places + 0.5) * per_bin)).tolist())
+    return Times(float(counts @ times / whole), *times[places].tolist())
 
 
 def _chart(fleet: Fleet, sums: Array, seconds: float, tick: float, ticks: int) -> Series | None:
@@ -848,6 +865,8 @@ def _priced(fleet: Fleet, found: Sequence[_Counted]) -> list[Run]:
     for at, run in enumerate(found):
         totals = run.totals
         cost = float(np.asarray(paid.cost_per_inference)[at])
+        if totals["arrived"] == 0.0 or succeeded[at] <= 0.0:
+            cost = math.inf
         good = _good(fleet, run, float(succeeded[at]), through)
         runs.append(Run(
             policy=run.policy, target=run.target, method=run.method, seconds=totals["seconds"],
@@ -869,7 +888,9 @@ def _priced(fleet: Fleet, found: Sequence[_Counted]) -> list[Run]:
             )),
             monthly=float(np.asarray(paid.cost_rate)[at]) * MONTH,
             components={
-                name: float(np.asarray(getattr(paid, f"{name}_cost"))[at]) for name in COMPONENTS
+                name: float(np.asarray(getattr(paid, f"{name}_cost"))[at])
+                if math.isfinite(cost) else math.nan
+                for name in COMPONENTS
             },
             parts=_parts(
                 totals, fleet.capacity, float(spare[at]), cost, float(fixed[at]),
@@ -904,7 +925,7 @@ def _parts(
     }  # fmt: skip
     whole = sum(hours.values())
     # Without drops the same money would have served more requests.
-    each = cost * succeeded
+    each = cost * succeeded if math.isfinite(cost) else math.nan
     parts = {
         name: each * (1.0 - fixed) * _share(value, whole) for name, value in hours.items()
     }  # fmt: skip
