@@ -1,6 +1,6 @@
 """Speed and memory of the model itself, each figure measured in a process of its own.
 
-python -m bench.engine many|optimiser|single|catalog|import|estimate|simulation|exports
+python -m bench.engine many|optimiser|single|catalog|import|estimate|simulation|exports|traffic
 """
 
 from __future__ import annotations
@@ -206,6 +206,35 @@ def exports() -> dict[str, float]:
     return {name: round(seconds * 1e3, 1) for name, seconds in figures.items()}
 
 
+def traffic() -> dict[str, float]:
+    """A year of the default scenario under the HPA at one request a second, and a search."""
+    from cpi_model.catalog import catalog
+    from cpi_model.scenario import Scenario
+    from cpi_model.studies import traffic
+    from cpi_model.studies.answer import answer
+
+    scenario, facts = Scenario(requests_per_s=1.0, policy="hpa"), catalog()
+    fleet = traffic.fleet(answer(scenario, facts), facts)
+    month = traffic.demand(scenario.model_copy(update={"requests_per_s": 40.0}), facts, 28.0)
+    first_search = _seconds(lambda: traffic.search(fleet, month))
+    search = min(_seconds(lambda: traffic.search(fleet, month)) for _ in range(3))
+    _stay_on_one_core()
+    year = traffic.demand(scenario, facts, 365.0)
+    first = _seconds(lambda: traffic.simulate(fleet, year))
+    fluid = min(_seconds(lambda: traffic.simulate(fleet, year)) for _ in range(3))
+    traffic.simulate(fleet, traffic.demand(scenario, facts, 0.1), exact=True)
+    whole = _seconds(lambda: traffic.simulate(fleet, year, exact=True))
+    events = traffic.simulate(fleet, year, exact=True).events
+    return {
+        "traffic_year_fluid_s": round(fluid, 3),
+        "traffic_year_fluid_first_s": round(first, 3),
+        "traffic_search_s": round(search, 2),
+        "traffic_search_first_s": round(first_search, 2),
+        "traffic_year_exact_s": round(whole, 2),
+        "traffic_events_per_s": round(events / whole),
+    }
+
+
 def _stay_on_one_core() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
@@ -230,6 +259,7 @@ MEASUREMENTS: dict[str, Callable[[], dict[str, float]]] = {
     "estimate": estimate,
     "simulation": simulation,
     "exports": exports,
+    "traffic": traffic,
 }
 
 if __name__ == "__main__":

@@ -33,6 +33,10 @@ GOALS = {
     "simulated_events_per_s": "at least 5000000",
     "simulation_ms": "under 1000",
     "closed_form_us": "under 10000",
+    "traffic_year_fluid_s": "under 0.2",
+    "traffic_search_s": "under 1",
+    "traffic_year_exact_s": "under 10",
+    "traffic_events_per_s": "at least 5000000",
     "slider_to_paint_ms": "under 200",
     "slider_to_paint_p95_ms": "under 350",
     "slider_to_paint_ratio": "under 2.5",
@@ -81,7 +85,7 @@ def _print(name: str, value: float) -> None:
 def _engine() -> None:
     for measurement, times in (
         ("many", 1), ("optimiser", 1), ("single", 1), ("catalog", 5), ("import", 5),
-        ("simulation", 1), ("exports", 1),
+        ("simulation", 1), ("traffic", 1), ("exports", 1),
     ):  # fmt: skip
         _print_medians(measurement, times)
     _print_medians("estimate", PROCESSES)
