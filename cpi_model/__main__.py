@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cpi_model.studies.answer import Answer
     from cpi_model.studies.sensitivity import End, Tornado
     from cpi_model.studies.sweep import Sweep
+    from cpi_model.studies.traffic import Demand, Fleet, Run
 
 WIDTH = 400
 """Columns where the output is no terminal: lines are not broken for a reader such as grep."""
@@ -1143,6 +1144,163 @@ def _print_traffic(document: Mapping[str, Any]) -> None:
     _print_table({"what": "", "value": ""}, rows)
     settings = " ".join(f"--set {name}={value:g}" for name, value in document["implied"].items())
     _print_lines([f"The same for a scenario: {settings}"])
+
+
+@app.command()
+def simulate(
+    policy: Annotated[
+        str,
+        typer.Option(
+            "--policy", metavar="NAME",
+            help="static, hpa, keda, kpa, tracking, schedule, predictive or serverless; or all.",
+        ),
+    ] = "",
+    days: Annotated[
+        float, typer.Option("--days", min=0.01, max=366, help="Days of traffic.")
+    ] = 7.0,
+    trace: Annotated[
+        str | None, typer.Option("--trace", metavar="ID", help="A recorded trace of the catalog.")
+    ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Request by request, for percentiles.")
+    ] = False,
+    link: Link = None,
+    files: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--file", metavar="FILE",
+            help="Scenario as .yaml or .json, traffic as .csv; may be given again.",
+        ),
+    ] = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """What an autoscaler makes of the traffic: cost, waste, waits and what is dropped."""
+    from cpi_model.catalog import UnknownId
+    from cpi_model.studies import recordings, traces
+    from cpi_model.studies import traffic as study
+    from cpi_model.studies.answer import answer
+
+    tables = [file for file in files or () if file.suffix.lower() == ".csv"]
+    others = [file for file in files or () if file not in tables]
+    if len(others) > 1 or len(tables) + (trace is not None) > 1:
+        raise BadInput("Give one scenario, and one of --trace and a .csv of traffic.")
+    if policy and policy not in (*study.POLICIES, "all"):
+        raise BadInput(f"--policy is one of {', '.join(study.POLICIES)} and all.")
+    scenario = _scenario(link, others[0] if others else None, assignments)
+    notes: tuple[str, ...] = ()
+    try:
+        demand = study.demand(scenario, _facts(), days)
+        if trace is not None or tables:
+            if tables:
+                recording = recordings.read_file(tables[0])
+                if recording.trace is None:
+                    _refuse(recording.problems)
+                found, notes = recording.trace, recording.notes
+            else:
+                found = traces.recorded(_facts().trace(str(trace)))
+            demand = study.demand_of(
+                found, scenario.requests_per_s, days, scenario.arrival_cv, scenario.traffic_seed
+            )
+        fleet = study.fleet(answer(scenario, _facts()), _facts())
+        if policy == "all":
+            runs = study.search(fleet, demand)
+        else:
+            runs = (_simulated(fleet, demand, policy, exact, as_json),)
+    except (UnknownId, study.NotSimulated) as problem:
+        raise BadInput(str(problem)) from None
+    best = study.cheapest(runs, scenario.slo_share)
+    if as_json:
+        documents = [study.document(run) for run in runs]
+        for each, mark in zip(documents, study.pareto(runs), strict=True):
+            each["pareto"] = mark
+        place = None if best is None else runs.index(best)
+        _print_json({"runs": documents, "cheapest_within_limits": place, "notes": list(notes)})
+        return
+    _print_lines(notes)
+    _print_runs(runs, scenario)
+    if len(runs) == 1:
+        _print_run(runs[0], scenario)
+    elif best is None:
+        _print_lines(["None has enough requests within the limits."])
+    else:
+        _print_lines(
+            [f"The cheapest within the limits: {study.TITLES[best.policy]} at {best.target:g}."]
+        )
+
+
+def _simulated(fleet: Fleet, demand: Demand, policy: str, exact: bool, quiet: bool) -> Run:
+    """One run, with a bar where it is followed request by request on a terminal."""
+    from typing import cast
+
+    from cpi_model.studies import traffic as study
+
+    chosen = cast("study.Policy", policy) if policy else None
+    if not exact or quiet or not sys.stderr.isatty():
+        return study.simulate(fleet, demand, chosen, exact=exact)
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("Requests", total=1.0)
+        return study.simulate(
+            fleet, demand, chosen, exact=True,
+            progress=lambda done: bar.update(task, completed=done),
+        )  # fmt: skip
+
+
+def _print_runs(runs: Sequence[Run], scenario: Scenario) -> None:
+    from cpi_model.studies.traffic import TITLES, pareto
+    from cpi_model.units import MILLION, PERCENT
+
+    rate = scenario.currency_per_usd
+    rows = [
+        {
+            "policy": TITLES[run.policy], "target": run.target,
+            "cost": run.cost_per_inference * MILLION * rate,
+            "missed": run.missed / PERCENT, "dropped": run.dropped / PERCENT,
+            "p95": run.latency.p95, "hours": run.billed_hours, "over": run.over_hours,
+            "under": run.under_hours, "starts": run.cold_starts,
+            "used": run.utilisation / PERCENT, "best": "*" if mark and len(runs) > 1 else "",
+        }
+        for run, mark in zip(runs, pareto(runs), strict=True)
+    ]  # fmt: skip
+    columns = {
+        "policy": "Autoscaler", "target": "target", "cost": f"{scenario.currency}\nper million",
+        "missed": "beyond\nlimits %", "dropped": "dropped\n%", "p95": "latency\np95 s",
+        "hours": "replica\nhours", "over": "too many", "under": "too few",
+        "starts": "cold\nstarts", "used": "used\n%",
+    }  # fmt: skip
+    if len(runs) > 1:
+        columns["best"] = "*"
+    _print_table(columns, rows, spare=("starts", "used", "dropped"))
+    if len(runs) > 1:
+        _print_lines(["* no other is cheaper and within the limits more often."])
+
+
+PAID_FOR = {
+    "work": "work", "headroom": "idle, but needed for the limits",
+    "over_provisioning": "idle beyond the need", "cold_starts": "cold starts",
+    "draining": "finishing before a stop", "spare": "spare replicas",
+    "rest": "what needs no replica", "drops": "dropped requests",
+}  # fmt: skip
+
+
+def _print_run(run: Run, scenario: Scenario) -> None:
+    from cpi_model.units import MILLION
+
+    rate = scenario.currency_per_usd
+    rows: list[dict[str, object]] = [
+        {"part": words, "cost": run.parts[name] * MILLION * rate}
+        for name, words in PAID_FOR.items()
+    ]
+    rows.append({"part": "total", "cost": run.cost_per_inference * MILLION * rate})
+    _print_table({"part": "Paid for", "cost": f"{scenario.currency} per million"}, rows)
+    times = {"latency, s": run.latency, "first token, s": run.ttft}
+    rows = [dict(time._asdict()) | {"time": name} for name, time in times.items()]
+    _print_table({"time": "", "mean": "mean", "p50": "p50", "p95": "p95", "p99": "p99"}, rows)
+    if run.method == "fluid":
+        _print_lines(["Means of the traffic, for planning; --exact follows every request."])
 
 
 @app.command()

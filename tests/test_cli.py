@@ -19,7 +19,7 @@ from cpi_model.__main__ import main
 from cpi_model.catalog import catalog
 from cpi_model.export import files
 from cpi_model.scenario import FIELDS, Scenario
-from cpi_model.studies import buying, compression, optimise, sensitivity
+from cpi_model.studies import buying, compression, optimise, sensitivity, traffic
 from cpi_model.studies.answer import answer, summary
 
 FACTS = catalog()
@@ -591,3 +591,55 @@ def test_prices_refresh_changes_nothing_when_it_cannot(cpi: Cpi, tmp_path: Path)
     assert (ran.code, ran.output) == (2, "")
     assert len(ran.errors.strip().splitlines()) == 1
     assert not out.exists()
+
+
+# simulate -----------------------------------------------------------------------------------------
+
+
+def test_simulate_prints_what_the_study_finds(cpi: Cpi) -> None:
+    options = ("--set", "requests_per_s=40", "--set", "policy=hpa", "--days", "0.5")
+    (found,) = json.loads(cpi("simulate", *options, "--json").output)["runs"]
+    scenario = Scenario(requests_per_s=40.0, policy="hpa")
+    fleet = traffic.fleet(answer(scenario, FACTS), FACTS)
+    run = traffic.simulate(fleet, traffic.demand(scenario, FACTS, 0.5))
+    assert found == traffic.document(run) | {"pareto": True}
+    ran = cpi("simulate", *options)
+    assert ran.code == 0
+    assert "Kubernetes HPA" in ran.output and "idle beyond the need" in ran.output
+    whole = json.loads(cpi("simulate", *options, "--exact", "--json").output)["runs"][0]
+    assert whole["method"] == "exact"
+
+
+def test_simulate_takes_traffic_from_a_trace_or_a_file(cpi: Cpi, tmp_path: Path) -> None:
+    options = ("--set", "requests_per_s=40", "--policy", "keda", "--days", "0.2", "--json")
+    table = tmp_path / "counts.csv"
+    rows = [f"2026-01-05T{hour:02}:00:00Z,{100 + 10 * hour}" for hour in range(24)]
+    table.write_text("\n".join(["time,count", *rows]), encoding="utf-8")
+    for source in (("--trace", "azure-2024-conv"), ("--file", str(table))):
+        ran = cpi("simulate", *options, *source)
+        assert json.loads(ran.output)["runs"][0]["requests"]["arrived"] > 0, ran.errors
+
+
+def test_simulate_compares_all_autoscalers(cpi: Cpi) -> None:
+    ran = cpi("simulate", "--policy", "all", "--days", "0.1")
+    assert ran.code == 0 and "The cheapest within the limits" in ran.output
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--policy", "magic"), "--policy is one of"),
+        (("--trace", "none-such"), "none-such"),
+        (("--policy", "serverless"), "No serverless price"),
+        (("--set", "cascade_model=llama-3.2-1b"), "cascade"),
+        (("--set", "model=llama-3.1-405b"), "deployment that works"),
+        (("--trace", "azure-2024-conv", "--file", "x.csv"), "one of --trace"),
+        (("--days", "0"), "--days"),
+    ],
+)
+def test_simulate_refuses_bad_input_in_a_line(
+    cpi: Cpi, options: tuple[str, ...], words: str
+) -> None:
+    ran = cpi("simulate", *options)
+    assert ran.code == 2 and ran.output == ""
+    assert len(ran.errors.splitlines()) == 1 and words in ran.errors

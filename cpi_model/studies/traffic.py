@@ -24,11 +24,12 @@ from cpi_model.evaluate import evaluate
 from cpi_model.formulas import autoscaling, batching, ownership, pricing, queueing
 from cpi_model.inputs import Inputs
 from cpi_model.scenario import Scenario
-from cpi_model.studies import buying
-from cpi_model.studies.answer import Answer
+from cpi_model.studies import buying, traces
+from cpi_model.studies.answer import Answer, known
 from cpi_model.studies.batching import profile
 from cpi_model.studies.replica import Profile
-from cpi_model.units import DAY, GB, HOUR, MONTH, Array
+from cpi_model.studies.traces import Trace
+from cpi_model.units import DAY, GB, HOUR, MILLISECOND, MONTH, Array
 
 Policy = Literal["static", "hpa", "keda", "kpa", "tracking", "schedule", "predictive", "serverless"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
@@ -58,6 +59,8 @@ POINTS = 512
 AT_A_TIME = 500_000
 """Requests that are drawn together."""
 QUANTILES = (0.50, 0.95, 0.99)
+NEGLIGIBLE = 1e-4
+"""Share of requests that is as good as none."""
 LENGTHS = 1
 """Sets the seed of lengths apart from that of arrivals; a 0 would not."""
 ENDING_ROOM = 8
@@ -123,22 +126,25 @@ def _counts(mean: Array, burstiness: float, rng: np.random.Generator) -> Array:
     return rng.binomial(tries, certain).astype(float)
 
 
-def daily(mean: float, days: float, peak_to_mean: float, quiet_to_mean: float) -> Demand:
-    """Traffic with a daily wave between a quiet time and a peak, no two days different."""
-    hours = np.arange(24.0)
-    shape = ownership.load_duration((hours + 0.5) / 24.0, peak_to_mean, quiet_to_mean)
-    # Busiest in the middle of the day, quieter on both sides of it.
-    order = np.argsort(np.abs(hours - 12.0), kind="stable")
-    by_hour = np.empty(24)
-    by_hour[order] = shape
-    by_hour *= mean / by_hour.mean()
+def demand_of(
+    trace: Trace, mean: float, days: float, burstiness: float = 1.0, seed: int = SEED
+) -> Demand:
+    """Traffic of the shape of a trace at a mean rate, repeated to so many days."""
+    return Demand(lambda tick: trace.rates(tick, days * DAY, mean), burstiness, seed)
 
-    def rates(tick: float) -> Array:
-        time = (np.arange(math.ceil(days * DAY / tick - 1e-9)) + 0.5) * tick
-        found: Array = np.interp(np.mod(time, DAY) / HOUR - 0.5, hours, by_hour, period=24.0)
-        return found
 
-    return Demand(rates)
+def demand(scenario: Scenario, catalog: Catalog, days: float) -> Demand:
+    """The traffic that a scenario chooses, at its mean.
+
+    Raises
+    ------
+    UnknownId
+        If the catalog has no trace of that id.
+    """
+    trace = traces.of(scenario, catalog, math.ceil(days / 7.0))
+    return demand_of(
+        trace, scenario.requests_per_s, days, scenario.arrival_cv, scenario.traffic_seed
+    )
 
 
 class _States(NamedTuple):
@@ -480,15 +486,17 @@ def cheapest(runs: Sequence[Run], slo_share: float) -> Run | None:
 
 
 def pareto(runs: Sequence[Run]) -> list[bool]:
-    """Which runs no other beats in cost and in requests beyond the limits at once."""
+    """Which runs no other beats in cost and in requests beyond the limits at once.
+
+    Shares beyond the limits that differ by less than :data:`NEGLIGIBLE` are the same.
+    """
+    figures = [(run.cost_per_inference, round(run.missed / NEGLIGIBLE)) for run in runs]
     return [
         not any(
-            other.cost_per_inference <= run.cost_per_inference
-            and other.missed <= run.missed
-            and (other.cost_per_inference, other.missed) != (run.cost_per_inference, run.missed)
-            for other in runs
+            cost <= own[0] and missed <= own[1] and (cost, missed) != own
+            for cost, missed in figures
         )
-        for run in runs
+        for own in figures
     ]
 
 
@@ -988,22 +996,49 @@ def scaled_to(demand: Demand, factor: float) -> Demand:
     return replace(demand, rates=lambda tick: demand.at(tick) * factor, _known={})
 
 
-def shapes(
-    mean: float, days: float, peak_to_mean: float, quiet_to_mean: float, burst_cv: float = 1.0
-) -> dict[str, Demand]:
-    """The same mean three ways: even, with a daily wave, and with minutes that differ as well."""
-    wave = daily(mean, days, peak_to_mean, quiet_to_mean)
+def three_shapes(scenario: Scenario, days: float, minute_cv: float = 1.0) -> dict[str, Demand]:
+    """The same mean three ways: even, as the scenario's days are, and with bursts of minutes."""
+    own = replace(traces.shape(scenario), minute_cv=0.0, spikes_per_week=0.0)
+    shapes = {
+        "even": replace(own, daily_swing=0.0, weekend_to_weekday=1.0, monthly_growth=0.0),
+        "days and weekends": own,
+        "bursts": replace(own, minute_cv=minute_cv),
+    }
+    weeks = math.ceil(days / 7.0)
+    return {
+        name: demand_of(
+            shape.trace(weeks), scenario.requests_per_s, days, scenario.arrival_cv,
+            scenario.traffic_seed,
+        )
+        for name, shape in shapes.items()
+    }  # fmt: skip
 
-    def even(tick: float) -> Array:
-        return np.full(len(wave.at(tick)), mean)
 
-    def bursty(tick: float) -> Array:
-        rates = wave.at(tick)
-        minutes = np.arange(len(rates)) * tick // 60.0
-        rng = np.random.default_rng(SEED)
-        factor = rng.standard_gamma(burst_cv**-2.0, int(minutes[-1]) + 1) * burst_cv**2
-        moved = rates * factor[minutes.astype(np.intp)]
-        scaled: Array = moved * (mean / moved.mean())
-        return scaled
-
-    return {"steady": Demand(even), "daily": wave, "bursty": Demand(bursty)}
+def document(run: Run) -> dict[str, Any]:
+    """What a program is told of a run; what is not known is None."""
+    hours = {
+        name: getattr(run, f"{name}_hours")
+        for name in (
+            "billed", "ready", "starting", "draining", "needed", "over", "under", "busy",
+            "instance",
+        )
+    }  # fmt: skip
+    times = {
+        name: {of: known(value / MILLISECOND) for of, value in time._asdict().items()}
+        for name, time in (("latency_ms", run.latency), ("ttft_ms", run.ttft))
+    }
+    return {
+        "policy": run.policy, "target": run.target, "method": run.method,
+        "days": run.seconds / DAY,
+        "requests": {
+            "arrived": run.arrived, "served": run.served, "refused": run.refused,
+            "timed_out": run.timed_out, "left": run.left,
+        },
+        "replica_hours": hours, "cold_starts": run.cold_starts, "utilisation": run.utilisation,
+        "in_flight": run.in_flight, **times, "waited_share": run.waited,
+        "missed_share": run.missed, "dropped_share": run.dropped,
+        "cost_per_inference_usd": known(run.cost_per_inference),
+        "cost_per_good_inference_usd": known(run.cost_per_good), "monthly_cost_usd": run.monthly,
+        "components_usd": {name: known(value) for name, value in run.components.items()},
+        "parts_usd": {name: known(value) for name, value in run.parts.items()},
+    }  # fmt: skip
