@@ -151,7 +151,7 @@ def test_so_it_does_under_others(policy: Policy) -> None:
 def test_compiled_loops_do_what_is_written(exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "exact" if exact else "fluid"
     quiet = {"queue_timeout_s": 30.0, "queue_limit": 2, "max_replicas": 2}
-    demand, servers = even(8.0, 0.05), of(**(LARGE | quiet))
+    demand, servers = even(8.0, 0.02), of(**(LARGE | quiet))
     for policy in REACTIVE:
         compiled = simulate(servers, demand, policy, exact=exact)
         with monkeypatch.context() as patched:
@@ -412,6 +412,6 @@ def test_what_cannot_be_simulated_says_so(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_hundred_days_are_followed() -> None:
     """The clock stays exact, and what is there at the end is little."""
-    found = simulate(of(), daily(0.05, 100.0, 1.8, 0.3), "kpa", exact=True)
+    found = simulate(of(), daily(0.05, 100.0, 1.8, 0.3), "hpa", exact=True)
     assert found.seconds == 100.0 * DAY
     assert found.left < 10
