@@ -491,8 +491,11 @@ def offers(
         Offer(instance, price, price.usd_per_hour / instance.accelerator_count)
         for instance in catalog.instances_of.get(accelerator_id, ())
         if (instance.tenure == "rent" if clouds is None else instance.cloud in clouds)
-        for price in _valid(catalog.prices_of.get(instance.id, ()), day)
-        if price.purchase == purchase and _in_region(price, regions)
+        for price in _valid(
+            (each for each in catalog.prices_of.get(instance.id, ()) if each.purchase == purchase),
+            day,
+        )
+        if _in_region(price, regions)
     ]
     # Ties (a node of 1 and of 8 at the same rate) go to the smaller, then by name: repeatable.
     found.sort(

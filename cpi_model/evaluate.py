@@ -137,26 +137,70 @@ class Performance:
     prefill_replicas: Numeric  # that only read prompts, for each that writes answers
 
 
-def evaluate(inputs: Inputs, only: frozenset[str] | None = None) -> Estimate:
+BESIDE_SPEED = frozenset((
+    "agent_share", "answer_hit_share", "arrival_cv", "carbon_intensity", "control_plane_price",
+    "cross_zone_price", "cross_zone_share", "devices_per_instance", "devices_per_replica",
+    "egress_price", "egress_share", "embedding_params", "fixed_replicas", "idle_power",
+    "image_bytes", "instance_price", "live_versions", "load_balancer_byte_price",
+    "load_balancer_price", "log_bytes", "log_price", "lookup_price", "lookup_time",
+    "memory_price_share", "min_replicas", "monitoring_price", "nonproduction_share",
+    "object_storage_price", "on_call_price", "peak_power", "peak_to_mean", "platform_share", "pue",
+    "replicas_follow", "request_bytes", "requests_per_s", "response_bytes", "scaling_lag_share",
+    "slo_latency", "slo_tpot", "slo_ttft", "spare_replicas", "storage_price", "stored_share",
+    "stored_versions", "success_share", "training_price", "ttft_log_sd",
+))  # fmt: skip
+"""Fields of the inputs on which :func:`performance` does not depend: load, prices, limits."""
+SPEED = frozenset((
+    "obstacles", "throughput", "ttft", "tpot", "latency_mean", "latency_log_sd", "running",
+    "weight_memory", "input_work", "cached_work", "output_work", "prefill_replicas",
+))  # fmt: skip
+"""Fields of a performance that costs and waiting follow from."""
+ALWAYS_KNOWN = frozenset((
+    "feasible", "obstacles", "max_concurrency", "weight_memory", "cache_memory",
+    "workspace_memory", "usable_memory",
+))  # fmt: skip
+"""Fields of an estimate that are known of what cannot work too; the others are then NaN."""
+
+
+def evaluate(
+    inputs: Inputs, only: frozenset[str] | None = None, speed: Performance | None = None
+) -> Estimate:
     """Estimate cost, speed and memory of one configuration or of arrays of them.
 
     Every field of `inputs` may be an array; all broadcast against each other and every field of
     the result has the broadcast shape. One configuration gives plain numbers.
 
     Of very many configurations most fields are not worth the memory: with `only`, arrays of those
-    that it does not name stay empty.
+    that it does not name stay empty. Their `speed`, with at least the fields of :data:`SPEED`, may
+    be known from inputs that differ in :data:`BESIDE_SPEED` alone.
 
     Raises
     ------
     ValueError
         If a figure is outside what its formula allows; the message names the argument.
     """
-    return _in_blocks(inputs, _evaluate, Estimate, only)
+    names = [field.name for field in fields(Estimate)] if only is None else only
+    unsure = [name for name in names if name not in ALWAYS_KNOWN]
+
+    def block(x: Inputs, rows: slice) -> Estimate:
+        found = _evaluate(x, _performance(x) if speed is None else _rows(speed, rows))
+        blank = np.where(found.feasible, 0.0, np.nan)
+        return replace(found, **{name: getattr(found, name) + blank for name in unsure})
+
+    return _in_blocks(inputs, block, Estimate, only)
 
 
 def performance(inputs: Inputs, only: frozenset[str] | None = None) -> Performance:
     """Speed and memory of one full replica, without load and prices; `only` as in evaluate."""
-    return _in_blocks(inputs, _performance, Performance, only)
+    return _in_blocks(inputs, lambda x, _: _performance(x), Performance, only)
+
+
+def _rows(speed: Performance, rows: slice) -> Performance:
+    """Some rows of what is known; a field that was left empty is not."""
+    columns = {field.name: getattr(speed, field.name) for field in fields(speed)}
+    return Performance(**{
+        name: column[rows] if np.size(column) else np.nan for name, column in columns.items()
+    })  # fmt: skip
 
 
 Result = TypeVar("Result", Estimate, Performance)
@@ -164,7 +208,7 @@ Result = TypeVar("Result", Estimate, Performance)
 
 def _in_blocks(
     inputs: Inputs,
-    function: Callable[[Inputs], Result],
+    function: Callable[[Inputs, slice], Result],
     result: type[Result],
     only: frozenset[str] | None = None,
 ) -> Result:
@@ -175,7 +219,7 @@ def _in_blocks(
     size = int(np.prod(shape))
     names = [field.name for field in fields(result)]
     if not shape:
-        outcome = function(inputs)
+        outcome = function(inputs, slice(None))
         alone: dict[str, Any] = {name: float(getattr(outcome, name)) for name in names}
         if "feasible" in alone:
             alone["feasible"] = bool(alone["feasible"])
@@ -192,7 +236,7 @@ def _in_blocks(
             if value.ndim == len(shape) and value.shape[0] > 1 else value
             for name, value in arrays.items()
         }  # fmt: skip
-        outcome = function(Inputs(**(values | block)))
+        outcome = function(Inputs(**(values | block)), slice(start, stop))
         for name in kept:
             collected[name][start:stop] = getattr(outcome, name)
     return result(**collected)
@@ -762,9 +806,8 @@ def _sample_model(x: Inputs) -> Performance:
     )
 
 
-def _evaluate(x: Inputs) -> Estimate:
+def _evaluate(x: Inputs, speed: Performance) -> Estimate:
     """Load, capacity and money around the speed of one replica."""
-    speed = _performance(x)
     capacity = speed.throughput
     # What a cache of answers lets through.
     let_through = 1.0 - x.answer_hit_share
@@ -876,10 +919,12 @@ def _evaluate(x: Inputs) -> Estimate:
     # Requests that meet the limits, from the spread of measured times; a cache answers at once.
     tokens = np.equal(x.is_llm, 1.0)
     lookup = np.where(np.greater(x.answer_hit_share, 0.0), x.lookup_time, 0.0)
-    in_time = share_below(latency + lookup, speed.latency_log_sd, x.slo_latency)
-    first = share_below(ttft + lookup, x.ttft_log_sd, x.slo_ttft)
-    pace = share_below(speed.tpot, speed.latency_log_sd, x.slo_tpot)
-    good = np.where(tokens, np.minimum(np.minimum(first, pace), in_time), in_time)
+    margin = margin_below(latency + lookup, speed.latency_log_sd, x.slo_latency)
+    if np.any(tokens):
+        first = margin_below(ttft + lookup, x.ttft_log_sd, x.slo_ttft)
+        pace = margin_below(speed.tpot, speed.latency_log_sd, x.slo_tpot)
+        margin = np.where(tokens, np.minimum(np.minimum(first, pace), margin), margin)
+    good = ndtr(margin)
     at_once = np.where(tokens, np.minimum(x.slo_ttft, x.slo_latency), x.slo_latency) >= lookup
     good = let_through * good + x.answer_hit_share * at_once
     # Hits are the quickest, so a quantile of all is a higher one of the rest, or the lookup.
@@ -903,56 +948,55 @@ def _evaluate(x: Inputs) -> Estimate:
     output_token_cost = pricing.token_price(each_second * speed.output_work, x.output_tokens)
     cost_per_good = pricing.cost_per_inference(cost, good)
 
-    blank = np.where(feasible, 0.0, np.nan)
     return Estimate(
         feasible=feasible,
         obstacles=obstacles,
-        throughput=capacity + blank,
-        output_tokens_per_s=speed.output_tokens_per_s + blank,
-        ttft=lookup + let_through * ttft + blank,
-        tpot=speed.tpot + blank,
-        latency_mean=lookup + let_through * latency + blank,
-        latency_p95=latency_p95 + blank,
-        running=speed.running + blank,
+        throughput=capacity,
+        output_tokens_per_s=speed.output_tokens_per_s,
+        ttft=lookup + let_through * ttft,
+        tpot=speed.tpot,
+        latency_mean=lookup + let_through * latency,
+        latency_p95=latency_p95,
+        running=speed.running,
         max_concurrency=speed.max_concurrency,
-        prefill_time=speed.prefill_time + blank,
-        decode_step_time=speed.decode_step_time + blank,
-        longest_gap=speed.longest_gap + blank,
-        step_compute=speed.step_compute + blank,
-        step_weights=speed.step_weights + blank,
-        step_cache=speed.step_cache + blank,
-        step_network=speed.step_network + blank,
-        step_overhead=speed.step_overhead + blank,
-        step_draft=speed.step_draft + blank,
+        prefill_time=speed.prefill_time,
+        decode_step_time=speed.decode_step_time,
+        longest_gap=speed.longest_gap,
+        step_compute=speed.step_compute,
+        step_weights=speed.step_weights,
+        step_cache=speed.step_cache,
+        step_network=speed.step_network,
+        step_overhead=speed.step_overhead,
+        step_draft=speed.step_draft,
         weight_memory=speed.weight_memory,
         cache_memory=speed.cache_memory,
         workspace_memory=speed.workspace_memory,
         usable_memory=speed.usable_memory,
-        replicas=replicas + blank,
-        prefill_replicas=replicas * (pools - 1.0) + blank,
-        peak_replicas=peak_replicas + blank,
-        instances=instances + blank,
-        utilisation=utilisation + blank,
-        good_share=good + blank,
-        energy=joules + blank,
-        carbon=energy.carbon_per_inference(joules, x.carbon_intensity) + blank,
-        compute_cost=compute_cost + blank,
-        memory_cost=memory_cost + blank,
-        storage_cost=storage_cost + blank,
-        network_cost=network_cost + blank,
-        orchestration_cost=orchestration_cost + blank,
-        cost_per_inference=cost + blank,
-        marginal_compute_cost=marginal_compute + blank,
-        marginal_memory_cost=marginal_memory + blank,
-        marginal_storage_cost=marginal_storage + blank,
-        marginal_network_cost=marginal_network + blank,
-        marginal_orchestration_cost=marginal_orchestration + blank,
-        marginal_cost_per_inference=marginal + blank,
-        cost_per_good_inference=cost_per_good + blank,
-        cost_rate=cost * successes + blank,
-        input_token_cost=input_token_cost + blank,
-        cached_token_cost=cached_token_cost + blank,
-        output_token_cost=output_token_cost + blank,
+        replicas=replicas,
+        prefill_replicas=replicas * (pools - 1.0),
+        peak_replicas=peak_replicas,
+        instances=instances,
+        utilisation=utilisation,
+        good_share=good,
+        energy=joules,
+        carbon=energy.carbon_per_inference(joules, x.carbon_intensity),
+        compute_cost=compute_cost,
+        memory_cost=memory_cost,
+        storage_cost=storage_cost,
+        network_cost=network_cost,
+        orchestration_cost=orchestration_cost,
+        cost_per_inference=cost,
+        marginal_compute_cost=marginal_compute,
+        marginal_memory_cost=marginal_memory,
+        marginal_storage_cost=marginal_storage,
+        marginal_network_cost=marginal_network,
+        marginal_orchestration_cost=marginal_orchestration,
+        marginal_cost_per_inference=marginal,
+        cost_per_good_inference=cost_per_good,
+        cost_rate=cost * successes,
+        input_token_cost=input_token_cost,
+        cached_token_cost=cached_token_cost,
+        output_token_cost=output_token_cost,
     )
 
 
@@ -973,9 +1017,15 @@ def _waiting(x: Inputs, speed: Performance, arrivals: Numeric, utilisation: Nume
 
 def share_below(mean: Numeric, log_sd: Numeric, limit: Numeric) -> Numeric:
     """Share of log-normal times with a given mean that stay below a limit."""
-    with np.errstate(invalid="ignore"):
-        share: Numeric = ndtr(np.log(limit / mean) / log_sd + 0.5 * log_sd)
+    share: Numeric = ndtr(margin_below(mean, log_sd, limit))
     return share
+
+
+def margin_below(mean: Numeric, log_sd: Numeric, limit: Numeric) -> Numeric:
+    """Standard deviations from the median of log-normal times up to a limit."""
+    with np.errstate(invalid="ignore"):
+        margin: Numeric = np.log(limit / mean) / log_sd + 0.5 * log_sd
+    return margin
 
 
 PER_INFERENCE = tuple(

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from cpi_model.catalog import catalog
 from cpi_model.coefficients import coefficients
-from cpi_model.evaluate import OBSTACLES, Estimate, evaluate, performance
+from cpi_model.evaluate import (
+    BESIDE_SPEED,
+    OBSTACLES,
+    SPEED,
+    Estimate,
+    evaluate,
+    performance,
+)
 from cpi_model.formulas import transformer
 from cpi_model.inputs import Inputs, parameters, resolve
 from cpi_model.links import decode
@@ -393,3 +400,39 @@ def test_cached_input_is_part_of_the_work_of_a_batch() -> None:
     assert found.input_work > 0 and found.cached_work > 0
     # Reading and writing together last as long as the batch, of which each has its part.
     assert found.input_work + found.output_work < 1 / found.throughput
+
+
+SERVED = [
+    llm(),
+    llm("deepseek-r1", batching="disaggregated"),
+    llm("llama-3.1-70b", draft_model="llama-3.2-1b", answer_hit_share=0.2),
+    llm(batching="static"),
+    *(
+        Scenario(model=model, engine=engine, accelerator=chip)
+        for model, (engine, chip) in OTHERS.items()
+    ),
+]
+
+
+@pytest.mark.parametrize("scenario", SERVED, ids=lambda each: f"{each.model} {each.batching}")
+def test_speed_does_not_depend_on_load_prices_and_limits(scenario: Scenario) -> None:
+    x = numbers(scenario)
+    blind = replace(x, **dict.fromkeys(BESIDE_SPEED, np.nan))
+    for field in fields(performance(x)):
+        known, found = getattr(performance(x), field.name), getattr(performance(blind), field.name)
+        assert found == pytest.approx(known, nan_ok=True), field.name
+
+
+@pytest.mark.parametrize("scenario", SERVED, ids=lambda each: f"{each.model} {each.batching}")
+def test_an_estimate_on_known_speed_is_the_same(scenario: Scenario) -> None:
+    x = replace(numbers(scenario), requests_per_s=np.array([0.1, 3.0, 900.0]))
+    speed = performance(
+        replace(x, requests_per_s=np.ones(3), concurrency=np.full(3, x.concurrency))
+    )
+    wanted = frozenset(("cost_per_inference", "good_share", "latency_p95", "input_token_cost"))
+    partly = replace(speed, **{
+        field.name: np.empty(0) for field in fields(speed) if field.name not in SPEED
+    })  # fmt: skip
+    whole, found = evaluate(x), evaluate(x, wanted, partly)
+    for name in wanted:
+        assert getattr(found, name) == pytest.approx(getattr(whole, name), nan_ok=True), name

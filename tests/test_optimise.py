@@ -351,3 +351,20 @@ def test_plotly_takes_the_figures(scenario: Scenario, palette: charts.Palette) -
     for figure in figures:
         assert len(go.Figure(figure).data) == len(figure["data"])
         json.dumps(figure, allow_nan=False)
+
+
+@pytest.mark.parametrize("scenario", [LARGE, RANKING], ids=lambda scenario: scenario.model)
+def test_what_is_kept_from_one_search_to_the_next_changes_nothing(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = [
+        scenario.model_copy(update=changes) for changes in (
+            {"requests_per_s": 7.0}, {"slo_latency_ms": 9_000.0}, {"output_tokens": 90},
+            {"memory_share": 0.8, "discount_share": 0.3}, {"purchases": "any"},
+        )
+    ]  # fmt: skip
+    kept = [optimise.summary(search(each, FACTS), 3) for each in (scenario, *moved)]
+    for before, each in zip(kept[1:], moved, strict=True):
+        for name in ("_SPEEDS", "_PRICES"):
+            monkeypatch.setattr(optimise, name, type(getattr(optimise, name))())
+        assert optimise.summary(search(each, FACTS), 3) == before

@@ -19,7 +19,7 @@ import numpy as np
 from cpi_model import links
 from cpi_model.catalog import Catalog, offers
 from cpi_model.coefficients import coefficients
-from cpi_model.evaluate import Estimate, evaluate
+from cpi_model.evaluate import Estimate, evaluate, performance
 from cpi_model.formulas import ownership, pricing
 from cpi_model.inputs import (
     Choice,
@@ -948,26 +948,46 @@ def _on_device(
         )
     } | {"accelerator": chip.id}  # fmt: skip
     base = _own_price(scenario.model_copy(update=alone), 1.0)
-    model = catalog.models[scenario.model]
-    wanted = catalog.schemes.get(scenario.scheme)
+    # Room for one request does not depend on these, and the search is long.
+    one = base.model_copy(update={name: FIELDS[name].default for name in MOVED})
+    key = (id(catalog), one)
+    if (known := _FITTING.get(key)) is None:
+        if len(_FITTING) >= MOST_FITTING:
+            _FITTING.pop(next(iter(_FITTING)), None)
+        # The catalog is kept too, so that its id stays its own.
+        known = _FITTING[key] = (catalog, _fitting(chip, one, catalog))
+    if known[1] is None:
+        return None
+    there = base.model_copy(update=known[1])
+    return there, evaluate(_served(there, catalog)[1].model)
+
+
+_FITTING: dict[tuple[int, Scenario], tuple[Catalog, dict[str, str] | None]] = {}
+MOST_FITTING = 256
+MOVED = ("requests_per_s", "concurrency", "slo_ttft_ms", "slo_tpot_ms", "slo_latency_ms")
+
+
+def _fitting(chip: Accelerator, base: Scenario, catalog: Catalog) -> dict[str, str] | None:
+    """Precision and engine with which a device holds the model and one request."""
+    model = catalog.models[base.model]
+    wanted = catalog.schemes.get(base.scheme)
     bits = math.inf if wanted is None else wanted.weight_bits
     schemes = sorted(
         (each for each in catalog.schemes.values() if each.weight_bits <= bits),
-        key=lambda each: (each.id != scenario.scheme, -each.weight_bits, each.id),
+        key=lambda each: (each.id != base.scheme, -each.weight_bits, each.id),
     )
-    engines = sorted(catalog.engines.values(), key=lambda each: each.id != scenario.engine)
+    engines = sorted(catalog.engines.values(), key=lambda each: each.id != base.engine)
     for scheme in schemes:
         for engine in engines:
             if engine_serves(engine, model, chip, scheme):
                 continue
-            there = base.model_copy(update={"scheme": scheme.id, "engine": engine.id})
+            found = {"scheme": scheme.id, "engine": engine.id}
             try:
-                _, whole = _served(there, catalog)
+                _, whole = _served(base.model_copy(update=found), catalog)
             except ImpossibleChoice:
                 continue
-            estimate = evaluate(whole.model)
-            if estimate.feasible:
-                return there, estimate
+            if not performance(whole.model).obstacles:
+                return found
             break  # another engine does not make it smaller
     return None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -157,9 +157,15 @@ REFERENCE_RANGE = Range(1.0, 1.0, 1.0, 0, "the reference itself", ())
 
 def spread(rows: Sequence[Evidence], level: str) -> Range:
     """10th, 50th and 90th percentile of the values of some rows."""
-    low, median, high = np.percentile([row.value for row in rows], (10, 50, 90))
+    low, median, high = _percentiles(tuple(row.value for row in rows))
     sources = tuple(dict.fromkeys(row.source for row in rows))
-    return Range(float(low), float(median), float(high), len(rows), level, sources)
+    return Range(low, median, high, len(rows), level, sources)
+
+
+@lru_cache(maxsize=1024)
+def _percentiles(values: tuple[float, ...]) -> tuple[float, ...]:
+    """The same rows are asked for with every move of a slider."""
+    return tuple(float(value) for value in np.percentile(values, (10, 50, 90)))
 
 
 Steps: TypeAlias = list[tuple[str, Sequence[Evidence], Callable[[Evidence], bool]]]

@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
+from datetime import date
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -18,7 +19,16 @@ import numpy as np
 from cpi_model import links
 from cpi_model.catalog import Catalog, offers
 from cpi_model.coefficients import coefficients
-from cpi_model.evaluate import OBSTACLES, Estimate, evaluate, performance, share_below
+from cpi_model.evaluate import (
+    BESIDE_SPEED,
+    OBSTACLES,
+    SPEED,
+    Estimate,
+    Performance,
+    evaluate,
+    margin_below,
+    performance,
+)
 from cpi_model.inputs import (
     Choice,
     ImpossibleChoice,
@@ -381,7 +391,29 @@ class _Priced:
     numbers: dict[str, float]
 
 
+_PRICES: dict[tuple[int, Scenario, date], tuple[_Table, dict[_Platform, _Priced]]] = {}
+WITHOUT_PRICE = (
+    "requests_per_s", "input_tokens", "output_tokens", "slo_ttft_ms", "slo_tpot_ms",
+    "slo_latency_ms", "slo_share",
+)  # fmt: skip
+"""Fields that are moved often and that no price of an instance depends on."""
+
+
 def _prices(scenario: Scenario, table: _Table, catalog: Catalog) -> dict[_Platform, _Priced]:
+    """Prices for a scenario, kept for a day while only workload and limits are moved."""
+    neutral = scenario.model_copy(update={name: FIELDS[name].default for name in WITHOUT_PRICE})
+    key = (id(table), neutral, date.today())
+    if (known := _PRICES.get(key)) is None:
+        if len(_PRICES) >= MOST_TABLES:
+            _PRICES.pop(next(iter(_PRICES)), None)
+        # The table is kept too, so that its id stays its own.
+        known = _PRICES[key] = (table, _cheapest_offers(scenario, table, catalog))
+    return known[1]
+
+
+def _cheapest_offers(
+    scenario: Scenario, table: _Table, catalog: Catalog
+) -> dict[_Platform, _Priced]:
     """What each platform costs where and how the scenario lets it be bought.
 
     Of offers that differ by their price alone, no other can be the best.
@@ -503,7 +535,7 @@ def search(scenario: Scenario, catalog: Catalog, hardware: Collection[str] | Non
     wide = _with_axis(inputs, np.array(CONCURRENCIES, dtype=float))
     goal = "cost_per_good_inference" if _by_good(scenario) else "cost_per_inference"
     limits = {field for name, field in LIMITED.items() if getattr(scenario, name) is not None}
-    estimate = evaluate(wide, frozenset((*WANTED, goal, *limits)))
+    estimate = evaluate(wide, frozenset((*WANTED, goal, *limits)), _speed(wide, SPEED))
     codes = _codes(scenario, estimate, wide)
     places = grid.chip_of[:, np.newaxis] * len(REASONS) + codes
     counts += np.bincount(places.ravel(), minlength=counts.size).reshape(counts.shape)
@@ -640,10 +672,32 @@ class _Numbers:
         return replace(self._common, **columns)
 
 
+_SPEEDS: list[tuple[Inputs, frozenset[str], Performance]] = []
+MOST_SPEEDS = 4
+READ = tuple(field.name for field in fields(Inputs) if field.name not in BESIDE_SPEED)
+
+
+def _speed(inputs: Inputs, only: frozenset[str]) -> Performance:
+    """Speed of many configurations, kept while only load, prices and limits are moved."""
+    for before, fields_of, known in tuple(_SPEEDS):
+        if fields_of == only and all(
+            _equal(getattr(before, name), getattr(inputs, name)) for name in READ
+        ):
+            return known
+    found = performance(inputs, only)
+    _SPEEDS.insert(0, (inputs, only, found))
+    del _SPEEDS[MOST_SPEEDS:]
+    return found
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return one is other or bool(np.array_equal(one, other, equal_nan=True))
+
+
 def _obstacles(inputs: Inputs) -> Places:
     """Why not even one request runs, by row; 0 where it does."""
     one = replace(inputs, concurrency=1.0)
-    bits = performance(one, frozenset(("obstacles",))).obstacles
+    bits = _speed(one, frozenset(("obstacles",))).obstacles
     too_long = np.bitwise_and(np.asarray(bits, dtype=int), OBSTACLES["context_too_long"]) > 0
     memory = np.where(np.greater(bits, 0), REASONS.index("memory"), 0)
     return np.where(too_long, REASONS.index("context"), memory)
@@ -672,13 +726,13 @@ def _codes(scenario: Scenario, estimate: Estimate, x: Inputs) -> Places:
             name: np.broadcast_to(getattr(x, name), shape)[slow]
             for name in ("ttft_log_sd", "latency_log_sd")
         }
-        shares = [share_below(at["latency_mean"], spread["latency_log_sd"], x.slo_latency)]
+        margins = [margin_below(at["latency_mean"], spread["latency_log_sd"], x.slo_latency)]
         if x.is_llm:
-            shares.insert(0, share_below(at["tpot"], spread["latency_log_sd"], x.slo_tpot))
-            shares.insert(0, share_below(at["ttft"], spread["ttft_log_sd"], x.slo_ttft))
+            margins.insert(0, margin_below(at["tpot"], spread["latency_log_sd"], x.slo_tpot))
+            margins.insert(0, margin_below(at["ttft"], spread["ttft_log_sd"], x.slo_ttft))
         # The limit that the fewest requests meet.
-        named = [REASONS.index(name) for name in IN_TIME[-len(shares) :]]
-        codes[slow] = np.array(named)[np.argmin(np.array(shares), axis=0)]
+        named = [REASONS.index(name) for name in IN_TIME[-len(margins) :]]
+        codes[slow] = np.array(named)[np.argmin(np.array(margins), axis=0)]
     for name, field in LIMITED.items():
         if (limit := getattr(scenario, name)) is None:
             continue
