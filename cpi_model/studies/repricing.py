@@ -275,12 +275,12 @@ def why(found: Repriced) -> str:
 def signed(share: float) -> str:
     """A change in per cent, with its sign and as many digits as it needs.
 
-    >>> signed(0.1234), signed(-0.00012), signed(2.5), signed(float("nan"))
-    ('+12.3 %', '−0.012 %', '+250 %', 'an unknown share')
+    >>> signed(0.1234), signed(-0.00012), signed(2.5), signed(0.0)
+    ('+12.3 %', '−0.012 %', '+250 %', '0 %')
     """
-    if not math.isfinite(share):
-        return "an unknown share"
-    sign = "+" if share >= 0 else "−"
+    if not share:
+        return "0 %"
+    sign = "+" if share > 0 else "−"
     percent = float(f"{abs(share) / PERCENT:.3g}")
     return f"{sign}{percent:,.10f}".rstrip("0").rstrip(".") + " %"
 

@@ -19,6 +19,7 @@ PAGES: tuple[tuple[str, str, str], ...] = (
     ("pages/3_Compression.py", "Compression", ":material/compress:"),
     ("pages/4_Batching.py", "Batching", ":material/stacked_line_chart:"),
     ("pages/6_Buying.py", "Buying", ":material/payments:"),
+    ("pages/10_Library.py", "Library", ":material/bookmarks:"),
     ("pages/1_Catalog.py", "Catalog", ":material/menu_book:"),
     ("pages/2_Trust.py", "Trust", ":material/fact_check:"),
 )
@@ -85,6 +86,8 @@ def frame(title: str, question: str) -> Scenario:
         layout="wide",
         initial_sidebar_state=SIDEBAR_WIDTH,
     )
+    if not _signed_in():
+        st.stop()
     session = st.session_state
     # The same key on another page is another widget, which would begin at its minimum.
     session["new_page"] = session.get("page") != title
@@ -115,6 +118,25 @@ def _take_along() -> None:
             st.caption("Everything on the screen is in this address:")
             st.code(state.link(), language=None, wrap_lines=True)
     exporting.menu(state.current())
+
+
+def user() -> str:
+    """Name of whoever is signed in, empty where nobody has to be."""
+    claims = (st.user.get(claim) for claim in ("name", "preferred_username", "email"))
+    return next((claim for claim in claims if isinstance(claim, str) and claim), "")
+
+
+def _signed_in() -> bool:
+    """Whether somebody may see the page; where signing in is set up, only those who have.
+
+    It is set up by ``[auth]`` in ``secrets.toml``; without that nobody is asked.
+    """
+    if st.user.get("is_logged_in", True):
+        return True
+    st.title("Cost per inference", anchor=False)
+    st.button("Sign in", type="primary", icon=":material/login:", on_click=st.login)
+    st.caption("If you came by a link, open it once more when you are signed in.")
+    return False
 
 
 @st.cache_resource(show_spinner=False)
@@ -157,6 +179,9 @@ def _sidebar() -> None:
                 with section:
                     for info in infos:
                         controls.control(info, scenario)
+    if "is_logged_in" in st.user:
+        st.text(user())
+        st.button("Sign out", icon=":material/logout:", type="tertiary", on_click=st.logout)
     st.button(
         "Reset everything", icon=":material/restart_alt:", type="tertiary",
         on_click=state.put, args=(Scenario(),),
