@@ -11,7 +11,7 @@ from cpi_model import links
 from cpi_model.catalog import catalog
 from cpi_model.scenario import FIELDS, GROUPS, FieldInfo, Scenario
 from cpi_model.studies.options import plays_a_part
-from cpi_model.ui import controls, draw, exporting, state
+from cpi_model.ui import controls, draw, exporting, sign_in, state
 
 PAGES: tuple[tuple[str, str, str], ...] = (
     ("app.py", "What-if", ":material/tune:"),
@@ -86,7 +86,8 @@ def frame(title: str, question: str) -> Scenario:
         layout="wide",
         initial_sidebar_state=SIDEBAR_WIDTH,
     )
-    if not _signed_in():
+    if sign_in.needed():
+        sign_in.ask()
         st.stop()
     session = st.session_state
     # The same key on another page is another widget, which would begin at its minimum.
@@ -118,25 +119,6 @@ def _take_along() -> None:
             st.caption("Everything on the screen is in this address:")
             st.code(state.link(), language=None, wrap_lines=True)
     exporting.menu(state.current())
-
-
-def user() -> str:
-    """Name of whoever is signed in, empty where nobody has to be."""
-    claims = (st.user.get(claim) for claim in ("name", "preferred_username", "email"))
-    return next((claim for claim in claims if isinstance(claim, str) and claim), "")
-
-
-def _signed_in() -> bool:
-    """Whether somebody may see the page; where signing in is set up, only those who have.
-
-    It is set up by ``[auth]`` in ``secrets.toml``; without that nobody is asked.
-    """
-    if st.user.get("is_logged_in", True):
-        return True
-    st.title("Cost per inference", anchor=False)
-    st.button("Sign in", type="primary", icon=":material/login:", on_click=st.login)
-    st.caption("If you came by a link, open it once more when you are signed in.")
-    return False
 
 
 @st.cache_resource(show_spinner=False)
@@ -179,9 +161,7 @@ def _sidebar() -> None:
                 with section:
                     for info in infos:
                         controls.control(info, scenario)
-    if "is_logged_in" in st.user:
-        st.text(user())
-        st.button("Sign out", icon=":material/logout:", type="tertiary", on_click=st.logout)
+    sign_in.sign_out()
     st.button(
         "Reset everything", icon=":material/restart_alt:", type="tertiary",
         on_click=state.put, args=(Scenario(),),

@@ -20,8 +20,7 @@ from cpi_model.catalog import catalog
 from cpi_model.export import digits, duration, large, money, percent
 from cpi_model.scenario import Scenario
 from cpi_model.studies.answer import Answer
-from cpi_model.ui import draw, state
-from cpi_model.ui.frame import user
+from cpi_model.ui import draw, sign_in, state
 from cpi_model.units import MILLISECOND
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def save_scenario(result: Answer) -> None:
         # Widgets of this page are forgotten on another one; what was typed is kept apart.
         kept = session.get("library_form", {})
         for key in FORM:
-            session[key] = kept.get(key, user() if key == "library_who" else "")
+            session[key] = kept.get(key, sign_in.user() if key == "library_who" else "")
     with st.form("library_save", border=True):
         st.markdown(
             "##### Save this scenario",
@@ -364,7 +363,7 @@ def _really(last: Revision) -> None:
 
 
 def _delete(name: str) -> None:
-    who = user() or st.session_state.get("library_who", "")
+    who = sign_in.user() or st.session_state.get("library_who", "")
     _ask(None)
     if _asked(lambda library: library.delete(name, who)) is not None:
         st.session_state["library_deleted"] = name
