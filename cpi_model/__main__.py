@@ -11,7 +11,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -19,8 +20,10 @@ import typer
 
 if TYPE_CHECKING:
     from cpi_model.catalog import Catalog
+    from cpi_model.library import Library, Revision
     from cpi_model.scenario import Scenario
     from cpi_model.studies.answer import Answer
+    from cpi_model.studies.repricing import Repriced
     from cpi_model.studies.sensitivity import End, Tornado
     from cpi_model.studies.sweep import Sweep
     from cpi_model.studies.traffic import Demand, Fleet, Run
@@ -42,6 +45,10 @@ catalog_app = typer.Typer(
 app.add_typer(catalog_app, name="catalog")
 prices_app = typer.Typer(rich_markup_mode=None, help="Prices of instances: read those of today.")
 app.add_typer(prices_app, name="prices")
+library_app = typer.Typer(
+    rich_markup_mode=None, help="Saved scenarios: who, when, why, and what moved since."
+)
+app.add_typer(library_app, name="library")
 
 Link = Annotated[
     str | None,
@@ -89,6 +96,12 @@ def _catalog(context: typer.Context) -> None:
 
 @prices_app.callback(invoke_without_command=True)
 def _prices(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@library_app.callback(invoke_without_command=True)
+def _library(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         print(context.get_help())
 
@@ -1719,6 +1732,270 @@ def check(
     ]  # fmt: skip
     found = (asdict(finding) for finding in everything)
     _listing(found, columns, words, as_json)
+
+
+# library -----------------------------------------------------------------------------------------
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a saved scenario.")]
+Number = Annotated[
+    int | None, typer.Option("--revision", metavar="N", help="Which one; without it the last.")
+]
+Who = Annotated[
+    str | None, typer.Option("--who", metavar="PERSON", help="Who; without it you, here.")
+]
+Tags = Annotated[
+    list[str] | None, typer.Option("--tag", metavar="TAG", help="A tag; may be given again.")
+]
+
+
+@contextmanager
+def _in_library() -> Iterator[Library]:
+    """The library; what it refuses, or why it cannot be used, as bad input."""
+    from cpi_model.library import Refused, Unavailable, library
+
+    found = None
+    try:
+        found = library()
+        yield found
+    except Refused as problem:
+        raise BadInput(str(problem)) from None
+    except Unavailable as problem:
+        where = f" It is {found.place}." if found is not None else ""
+        raise BadInput(f"{problem}{where}") from None
+
+
+def _me(who: str | None) -> str:
+    from getpass import getuser
+
+    if who is not None:
+        return who
+    try:
+        return getuser()
+    except (KeyError, OSError):  # a user without a name, as in containers
+        return ""
+
+
+def _saved(revision: Revision) -> dict[str, Any]:
+    """A revision without its figures, for JSON and tables."""
+    deleted = revision.deleted_at
+    return {
+        "name": revision.name, "revision": revision.number, "revisions": revision.revisions,
+        "saved_at": revision.saved_at.isoformat(timespec="seconds"), "who": revision.who,
+        "why": revision.why, "tags": list(revision.tags), "link": "?" + revision.priced.link,
+        "catalog_date": revision.priced.catalog_date.isoformat(),
+        "version": revision.priced.version,
+        "deleted_at": None if deleted is None else deleted.isoformat(timespec="seconds"),
+        "deleted_by": revision.deleted_by,
+    }  # fmt: skip
+
+
+@library_app.command("list")
+def library_list(
+    words: Filter = "",
+    tags: Tags = None,
+    deleted: Annotated[
+        bool, typer.Option("--deleted", help="Those that were deleted, instead of the others.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Saved scenarios, the latest first."""
+    with _in_library() as found:
+        listed, count = found.listed(words, tags or (), deleted)
+    if as_json:
+        _print_json([_saved(each) for each in listed])
+        return
+    rows = [
+        _saved(each) | {
+            "tags": ", ".join(each.tags), "day": each.saved_at.date().isoformat(),
+            "cost": each.priced.figures.get("cost_per_1m_inferences_usd"),
+        }
+        for each in listed
+    ]  # fmt: skip
+    columns = {
+        "name": "Name", "cost": "USD per million", "day": "saved on", "who": "by",
+        "tags": "tags", "revisions": "revisions", "why": "why",
+    }  # fmt: skip
+    if rows:
+        _print_table(columns, rows, spare=("why", "revisions", "tags"))
+    shown = f"{len(rows):,} of " if len(rows) < count else ""
+    print(f"{shown}{count:,} scenario{'' if count == 1 else 's'}")
+
+
+@library_app.command("save")
+def library_save(
+    name: Name,
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="What it is for.")] = "",
+    tags: Tags = None,
+    who: Who = None,
+    link: Link = None,
+    file: File = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Save a scenario with its figures of today; under a known name it is a new revision."""
+    from cpi_model.library import note
+    from cpi_model.studies.answer import answer
+    from cpi_model.studies.repricing import priced
+
+    scenario = _scenario(link, file, assignments)
+    with _in_library() as found:
+        kept = note(name, _me(who), why, tags or ())
+        saved = found.save(kept, priced(answer(scenario, _facts()), _facts()))
+    if as_json:
+        _print_json(_saved(saved))
+    else:
+        _print_lines([f"Saved: {saved.name}, revision {saved.number}."])
+
+
+@library_app.command("show")
+def library_show(name: Name, number: Number = None, as_json: AsJson = False) -> None:
+    """One saved scenario: who, when, why, its link, its figures of then, and its history."""
+    from cpi_model.studies.repricing import HEADLINE
+
+    with _in_library() as found:
+        revision, history = found.get(name, number), found.history(name)
+    kept = {figure: revision.priced.figures.get(figure) for figure in HEADLINE}
+    if as_json:
+        _print_json(
+            _saved(revision)
+            | {"figures": kept, "price": revision.priced.price}
+            | {"history": [_saved(each) for each in history]}
+        )
+        return
+    _print_about(revision)
+    rows: list[dict[str, Any]] = [
+        {"figure": title, "value": kept[figure]}
+        for figure, title in _headline_in_words().items() if kept[figure] is not None
+    ]  # fmt: skip
+    _print_table({"figure": "Figure of then", "value": ""}, rows)
+    _print_table(
+        {"revision": "Revision", "saved_at": "saved at", "who": "by", "why": "why"},
+        [_saved(each) for each in history],
+    )
+    _print_lines([f"Link: ?{revision.priced.link}"])
+
+
+def _print_about(revision: Revision) -> None:
+    by = f" by {revision.who}" if revision.who else ""
+    gone = revision.deleted_at
+    lines = [
+        f"{revision.name}, revision {revision.number} of {revision.revisions}",
+        f"Saved on {revision.saved_at:%Y-%m-%d %H:%M} UTC{by}, prices of "
+        f"{revision.priced.catalog_date.isoformat()}, version {revision.priced.version}",
+        *([f"Tags: {', '.join(revision.tags)}"] if revision.tags else []),
+        *([f"Deleted on {gone:%Y-%m-%d}"] if gone else []),
+        *revision.why.splitlines(), "",
+    ]  # fmt: skip
+    _print_lines(lines)
+
+
+def _headline_in_words() -> dict[str, str]:
+    """Titles of the kept figures with their units."""
+    from cpi_model.studies.repricing import HEADLINE
+
+    units = {"_usd": ", USD", "_ms": ", ms", "_per_s": ", 1/s", "_wh": ", Wh", "_g": ", g CO2"}
+    return {
+        name: title + next((unit for end, unit in units.items() if name.endswith(end)), "")
+        for name, title in HEADLINE.items()
+    }
+
+
+@library_app.command("delete")
+def library_delete(
+    name: Name,
+    sure: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Have a deleted one back.")] = False,
+    who: Who = None,
+) -> None:
+    """Hide a saved scenario with its history; --undo brings it back."""
+    with _in_library() as found:
+        if undo:
+            _print_lines([f"There again: {found.restore(name).name}."])
+            return
+        known = found.get(name)
+        if not sure:
+            if not sys.stdin.isatty():
+                raise BadInput("Deleting asks first; say --yes where nobody can answer.")
+            if not typer.confirm(f"Delete {known.name} with its history?"):
+                _print_lines(["Nothing was deleted."])
+                return
+        found.delete(name, _me(who))
+    _print_lines([f"Deleted: {known.name}. `cpi library delete --undo` has it back."])
+
+
+@library_app.command("reprice")
+def library_reprice(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="One of them; without it all.")
+    ] = None,
+    number: Number = None,
+    as_json: AsJson = False,
+) -> None:
+    """What saved scenarios come to today, beside their figures of then, and why."""
+    from cpi_model.studies.repricing import reprice, why
+
+    with _in_library() as found:
+        if name is None and number is not None:
+            raise BadInput("--revision is of one name: give it.")
+        revisions = found.listed()[0] if name is None else [found.get(name, number)]
+    today = [reprice(each, _facts()) for each in revisions]
+    if as_json:
+        documents = [_repriced(each) for each in today]
+        _print_json(documents if name is None else documents[0])
+        return
+    if name is not None:
+        _print_about(revisions[0])
+        titles = _headline_in_words()
+        rows = [
+            {"figure": titles[each.figure], "then": _known(each.then), "now": _known(each.now),
+             "change": _change(each.change)}
+            for each in today[0].moved
+            if math.isfinite(each.then) or math.isfinite(each.now)
+        ]  # fmt: skip
+        columns = {"figure": "Figure", "then": "then", "now": "today", "change": "change"}
+        _print_table(columns, rows)
+        _print_lines([*today[0].problems, why(today[0])])
+        return
+    rows = [
+        {"name": each.revision.name, "day": each.revision.saved_at.date().isoformat(),
+         "then": _known(cost.then), "now": _known(cost.now), "change": _change(cost.change)}
+        for each in today for cost in [each.of("cost_per_1m_inferences_usd")]
+    ]  # fmt: skip
+    columns = {"name": "Name", "day": "saved on", "then": "USD per million then",
+               "now": "today", "change": "change"}  # fmt: skip
+    if rows:
+        _print_table(columns, rows)
+    print(f"{len(rows):,} scenario{'' if len(rows) == 1 else 's'}")
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _change(share: float) -> str:
+    from cpi_model.studies.repricing import signed
+
+    return signed(share) if math.isfinite(share) else UNKNOWN
+
+
+def _repriced(found: Repriced) -> dict[str, Any]:
+    from cpi_model.studies.repricing import why
+
+    return _saved(found.revision) | {
+        "feasible": found.answer.feasible,
+        "figures": {
+            each.figure: {
+                "then": _known(each.then), "now": _known(each.now),
+                "change_share": _known(each.change),
+            }
+            for each in found.moved
+        },
+        "causes": {
+            each.id: {"cost_share": _known(each.cost), "speed_share": _known(each.speed)}
+            for each in found.causes
+        },
+        "why_moved": why(found), "problems": list(found.problems),
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -35,6 +35,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("browser")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _library_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests must not write into the library of whoever runs them."""
+    with pytest.MonkeyPatch.context() as environment:
+        file = tmp_path_factory.mktemp("library") / "library.db"
+        environment.setenv("CPI_DATABASE_URL", f"sqlite:///{file}")
+        yield
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """Folder of the checkout."""

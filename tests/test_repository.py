@@ -14,7 +14,7 @@ from cpi_model.studies import accuracy, measurements
 
 ROOT = Path(__file__).resolve().parent.parent
 IGNORED = {"build", "dist", "node_modules", "__pycache__"}
-KEPT = {".ci", ".gitignore", ".streamlit"}
+KEPT = {".ci", ".dockerignore", ".gitignore", ".streamlit"}
 """Names with a leading dot that are ours; the others belong to tools."""
 TEXT = {"", ".cfg", ".css", ".csv", ".html", ".js", ".json", ".md", ".py", ".toml", ".txt", ".yaml"}
 MAX_BYTES = 2_000_000

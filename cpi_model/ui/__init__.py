@@ -35,6 +35,7 @@ from cpi_model.ui.hardware import (
     side_by_side,
 )
 from cpi_model.ui.hardware import table as hardware_table
+from cpi_model.ui.library import save_scenario, saved_scenario, saved_scenarios
 from cpi_model.ui.sensitivity import strongest
 from cpi_model.ui.trust import (
     errors_of_this_kind,
@@ -58,7 +59,8 @@ __all__ = [
     "cash_view", "catalog_tables", "cheapest", "errors_of_this_kind", "frame", "front",
     "hardware_table", "headline", "left_out", "levers", "limit_costs", "limits", "measured_runs",
     "modes", "never_measured", "notes", "own_measurements", "parts", "places", "precision_table",
-    "prices_and_assumptions", "quality", "ranking", "refine", "roofline", "savings", "search",
-    "side_by_side", "strongest", "student", "subject", "throughput_latency", "under_load",
-    "ways_against_volume", "ways_assume", "ways_in_short", "ways_table", "why",
+    "prices_and_assumptions", "quality", "ranking", "refine", "roofline", "save_scenario",
+    "saved_scenario", "saved_scenarios", "savings", "search", "side_by_side", "strongest",
+    "student", "subject", "throughput_latency", "under_load", "ways_against_volume", "ways_assume",
+    "ways_in_short", "ways_table", "why",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from cpi_model import links
 from cpi_model.catalog import catalog
 from cpi_model.scenario import FIELDS, GROUPS, FieldInfo, Scenario
 from cpi_model.studies.options import plays_a_part
-from cpi_model.ui import controls, draw, exporting, state
+from cpi_model.ui import controls, draw, exporting, sign_in, state
 
 PAGES: tuple[tuple[str, str, str], ...] = (
     ("app.py", "What-if", ":material/tune:"),
@@ -19,6 +19,7 @@ PAGES: tuple[tuple[str, str, str], ...] = (
     ("pages/3_Compression.py", "Compression", ":material/compress:"),
     ("pages/4_Batching.py", "Batching", ":material/stacked_line_chart:"),
     ("pages/6_Buying.py", "Buying", ":material/payments:"),
+    ("pages/10_Library.py", "Library", ":material/bookmarks:"),
     ("pages/1_Catalog.py", "Catalog", ":material/menu_book:"),
     ("pages/2_Trust.py", "Trust", ":material/fact_check:"),
 )
@@ -85,6 +86,9 @@ def frame(title: str, question: str) -> Scenario:
         layout="wide",
         initial_sidebar_state=SIDEBAR_WIDTH,
     )
+    if sign_in.needed():
+        sign_in.ask()
+        st.stop()
     session = st.session_state
     # The same key on another page is another widget, which would begin at its minimum.
     session["new_page"] = session.get("page") != title
@@ -157,6 +161,7 @@ def _sidebar() -> None:
                 with section:
                     for info in infos:
                         controls.control(info, scenario)
+    sign_in.sign_out()
     st.button(
         "Reset everything", icon=":material/restart_alt:", type="tertiary",
         on_click=state.put, args=(Scenario(),),
