@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,16 @@ TIMES = ("fixed_factor", "sequence_factor", "prompt_factor", "ttft_start", "host
 """Inputs to which every time of a replica is proportional, together."""
 EASED = 1.0 - 1e-9
 """So that rounding does not tip a load that is at capacity."""
+
+DRAWS = 1000
+SEED = 20_261_125
+SHARED_ERROR = 0.5
+"""Correlation of ln(measured/estimated) between two pairings of model, chip, engine and precision.
+
+An assumption: lengths and load are wrong on all of them alike, and each has an error of its own.
+"""
+P_90 = 1.2815515655446004
+"""90th percentile of the standard normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +143,38 @@ def cases_of(whole: Service, slower: Array, fitted: Coefficients) -> Estimate:
         passed_on = passed_on[..., np.newaxis]
     model = in_all_cases(whole.model, slower)
     return service.estimate(replace(whole, model=model, first=first, passed_on=passed_on))
+
+
+def worlds(choices: Sequence[Choice], fitted: Coefficients) -> Array | None:
+    """Times over those estimated in drawn worlds, one row a choice; None where none is known.
+
+    Log-normal, with the 10th and 90th percentile of measured runs. One pairing of model, chip,
+    engine and precision has one error, whatever else differs; the logarithms of two pairings have
+    a correlation of :data:`SHARED_ERROR`. A pairing that nobody measured has the widest spread of
+    the others. Always the same worlds.
+    """
+    ends = np.array([
+        [math.nan, math.nan] if (spread := spreads(choice, fitted)["throughput"]) is None
+        else [-math.log(spread.p90_ratio), -math.log(spread.p10_ratio)]
+        for choice in choices
+    ]).reshape(-1, 2)  # fmt: skip
+    deviation = (ends[:, 1] - ends[:, 0]) / (2.0 * P_90)
+    if not np.isfinite(deviation).any():
+        return None
+    deviation = np.where(np.isnan(deviation), np.nanmax(deviation), deviation)
+    middle = np.nan_to_num(ends.mean(axis=1))
+    pairings = [
+        (choice.model.id, choice.accelerator.id, choice.engine.id, choice.scheme.id)
+        for choice in choices
+    ]
+    # By name, so that the order in which choices are asked for plays no part.
+    places = {pairing: place for place, pairing in enumerate(sorted(set(pairings)))}
+    generator = np.random.default_rng(SEED)
+    shared, own = generator.standard_normal(DRAWS), generator.standard_normal((len(places), DRAWS))
+    own = own[[places[pairing] for pairing in pairings]]
+    normal = math.sqrt(SHARED_ERROR) * shared + math.sqrt(1.0 - SHARED_ERROR) * own
+    factor: Array = np.exp(middle[:, np.newaxis] + deviation[:, np.newaxis] * normal)
+    return factor
 
 
 def as_estimated(cases: Estimate) -> Estimate:

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cache
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,7 +31,7 @@ from cpi_model.inputs import (
 )
 from cpi_model.scenario import FIELDS, Scenario
 from cpi_model.schema import Evidence, Model, Scheme
-from cpi_model.studies import evidence, service, sweep
+from cpi_model.studies import attribution, evidence, service, sweep
 from cpi_model.studies.answer import known
 from cpi_model.studies.evidence import Range
 from cpi_model.studies.service import Service
@@ -40,9 +39,6 @@ from cpi_model.units import DAY, MILLISECOND, MONTH, Array
 
 if TYPE_CHECKING:
     from cpi_model.studies.evidence import Speedups
-
-MOST_TOGETHER = 10
-"""Levers of which every subset is estimated."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +210,7 @@ def states(scenarios: Sequence[Scenario], catalog: Catalog) -> list[State]:
                 found[index] = State(tried, None, None, str(impossible))
         waiting = {}
         places = list(looked_up)
-        estimates = _estimates([whole for _, _, whole in looked_up.values()])
+        estimates = sweep.each([whole for _, _, whole in looked_up.values()])
         for index, estimate in zip(places, estimates, strict=True):
             tried, choice, _ = looked_up[index]
             bits = int(estimate.obstacles)
@@ -227,15 +223,6 @@ def states(scenarios: Sequence[Scenario], catalog: Catalog) -> list[State]:
             )  # fmt: skip
             found[index] = State(tried, choice, estimate, reason)
     return [found[index] for index in range(len(scenarios))]
-
-
-def _estimates(services: Sequence[Service]) -> list[Estimate]:
-    """Estimate of each of many services, in as few calls as there are kinds of them."""
-    found: dict[int, Estimate] = {}
-    for places in service.alike(services):
-        estimate = service.estimate(service.together([services[at] for at in places]))
-        found |= {place: sweep.row(estimate, row) for row, place in enumerate(places)}
-    return [found[at] for at in range(len(services))]
 
 
 def bridge(scenario: Scenario, catalog: Catalog) -> Bridge:
@@ -258,40 +245,23 @@ def bridge(scenario: Scenario, catalog: Catalog) -> Bridge:
 
 
 def shapley(scenario: Scenario, catalog: Catalog) -> dict[str, float]:
-    """Change of the cost of an inference by lever, as the mean over all orders of the levers.
-
-    A combination that cannot be costs what the largest part of it costs that can. [USD]
+    """Change of the cost of an inference by lever, as the mean over all orders of the levers. [USD]
 
     Raises
     ------
     ValueError
-        If more than :data:`MOST_TOGETHER` levers are pulled.
-
-    References
-    ----------
-    .. [1] L. S. Shapley, "A Value for n-Person Games", 1953.
+        If more than :data:`~cpi_model.studies.attribution.MOST_TOGETHER` levers are pulled.
     """
     levers = active(scenario, catalog)
-    if len(levers) > MOST_TOGETHER:
-        raise ValueError(f"{len(levers)} levers are too many: at most {MOST_TOGETHER}.")
-    subsets = [chosen for size in range(len(levers) + 1) for chosen in combinations(levers, size)]
-    found = states([with_levers(scenario, chosen, catalog) for chosen in subsets], catalog)
-    costs: dict[frozenset[str], float] = {}
-    for chosen, now in zip(subsets, found, strict=True):
-        names, cost = frozenset(lever.id for lever in chosen), now.cost
-        if math.isnan(cost):
-            parts = (costs[names - {name}] for name in names)
-            cost = next((each for each in parts if not math.isnan(each)), math.nan)
-        costs[names] = cost
-    count = len(levers)
-    return {
-        lever.id: sum(
-            math.factorial(len(names)) * math.factorial(count - len(names) - 1)
-            / math.factorial(count) * (costs[names | {lever.id}] - cost)
-            for names, cost in costs.items() if lever.id not in names
-        )
-        for lever in levers
-    }  # fmt: skip
+
+    def costs(subsets: Sequence[frozenset[str]]) -> list[float]:
+        chosen = [[lever for lever in levers if lever.id in subset] for subset in subsets]
+        return [
+            state.cost
+            for state in states([with_levers(scenario, each, catalog) for each in chosen], catalog)
+        ]
+
+    return attribution.shapley([lever.id for lever in levers], costs)
 
 
 # Quality -----------------------------------------------------------------------------------------

@@ -77,15 +77,6 @@ FRONT_STEP = 0.002
 """A point of the front is at least by this share cheaper than the one before it."""
 MOST_DRAWN = 24
 """The cheapest pieces of hardware, among which the really cheapest is looked for."""
-DRAWS = 1000
-SEED = 20_261_125
-SHARED_ERROR = 0.5
-"""Correlation of ln(measured/estimated) between pieces of hardware: an assumption.
-
-The same model, lengths and load are wrong on all of them alike; chip and engine have their own.
-"""
-P_90 = 1.2815515655446004
-"""90th percentile of the standard normal distribution."""
 
 REASONS = (
     "", "memory", "context", "first token", "token pace", "whole request", "devices", "budget",
@@ -945,25 +936,11 @@ def _with_chances(
 def _chances(found: list[tuple[Configuration, Inputs]], good: bool) -> Array:
     """Share of drawn worlds in which each is the cheapest; NaN where no errors are known.
 
-    In each world every time of a replica is multiplied by a log-normal factor with the 10th and
-    90th percentile of measured runs. The logarithms of two pieces of hardware have a correlation
-    of :data:`SHARED_ERROR`. Hardware without measured runs has the widest spread of the others.
+    Every time of a replica is multiplied by a factor (:func:`bands.worlds`).
     """
-    fitted = coefficients()
-    ends = np.array([
-        [math.nan, math.nan] if (spread := bands.spreads(each.choice, fitted)["throughput"]) is None
-        else [-math.log(spread.p90_ratio), -math.log(spread.p10_ratio)]
-        for each, _ in found
-    ]).reshape(-1, 2)  # fmt: skip
-    deviation = (ends[:, 1] - ends[:, 0]) / (2.0 * P_90)
-    if not np.isfinite(deviation).any():
+    factor = bands.worlds([each.choice for each, _ in found], coefficients())
+    if factor is None:
         return np.full(len(found), math.nan)
-    deviation = np.where(np.isnan(deviation), np.nanmax(deviation), deviation)
-    middle = np.nan_to_num(ends.mean(axis=1))
-    generator = np.random.default_rng(SEED)
-    shared, own = generator.standard_normal(DRAWS), generator.standard_normal((len(found), DRAWS))
-    normal = math.sqrt(SHARED_ERROR) * shared + math.sqrt(1.0 - SHARED_ERROR) * own
-    factor = np.exp(middle[:, np.newaxis] + deviation[:, np.newaxis] * normal)
     inputs = stack([each for _, each in found])
     drawn = evaluate(
         bands.in_all_cases(inputs, factor),
@@ -971,7 +948,7 @@ def _chances(found: list[tuple[Configuration, Inputs]], good: bool) -> Array:
     )
     costs = drawn.cost_per_good_inference if good else drawn.cost_per_inference
     winners = np.argmin(np.asarray(costs), axis=0)
-    chances: Array = np.bincount(winners, minlength=len(found)) / DRAWS
+    chances: Array = np.bincount(winners, minlength=len(found)) / factor.shape[1]
     return chances
 
 

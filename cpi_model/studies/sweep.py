@@ -137,9 +137,9 @@ def over(scenario: Scenario, field: str, values: Sequence[Any], catalog: Catalog
         cases = bands.cases_of(service.together([possible[i][0] for i in chosen]), slower, fitted)
         places = [rows[i] for i in chosen]
         found = bands.as_estimated(cases)
-        for each in fields(Estimate):
-            whole_column = columns.setdefault(each.name, np.full(len(checked), np.nan))
-            whole_column[places] = getattr(found, each.name)
+        for figure in fields(Estimate):
+            whole_column = columns.setdefault(figure.name, np.full(len(checked), np.nan))
+            whole_column[places] = getattr(found, figure.name)
         for name, pair in bands.ends(cases, slower).items():
             unknown = (np.full(len(checked), np.nan), np.full(len(checked), np.nan))
             for whole_column, end in zip(ends.setdefault(name, unknown), pair, strict=True):
@@ -260,6 +260,15 @@ def row(estimate: Estimate, index: int) -> Estimate:
         for field in fields(Estimate)
     }
     return Estimate(**figures)
+
+
+def each(services: Sequence[Service]) -> list[Estimate]:
+    """Estimate of each of many services, in as few calls as there are kinds of them."""
+    found: dict[int, Estimate] = {}
+    for places in service.alike(services):
+        estimate = service.estimate(service.together([services[at] for at in places]))
+        found |= {place: row(estimate, at) for at, place in enumerate(places)}
+    return [found[at] for at in range(len(services))]
 
 
 def reason_at(sweep: Sweep, index: int) -> str:

@@ -13,7 +13,7 @@ from cpi_model.catalog import catalog
 from cpi_model.export import digits, duration, large, money, percent
 from cpi_model.inputs import sparsity_lack
 from cpi_model.scenario import FIELDS, Scenario
-from cpi_model.studies import compression, evidence
+from cpi_model.studies import attribution, compression, evidence
 from cpi_model.studies.answer import Answer
 from cpi_model.studies.compression import BreakEven, Bridge, Kept, Lever, Precision
 from cpi_model.studies.options import plays_a_part
@@ -155,8 +155,8 @@ def savings(result: Answer) -> None:
         "Share out evenly what levers save together", key="fair",
         help="The mean over all orders in which the levers could be pulled (Shapley value).",
     ):  # fmt: skip
-        if len(found.steps) > compression.MOST_TOGETHER:
-            st.caption(f"Possible with at most {compression.MOST_TOGETHER} levers.")
+        if len(found.steps) > attribution.MOST_TOGETHER:
+            st.caption(f"Possible with at most {attribution.MOST_TOGETHER} levers.")
         else:
             with st.spinner("Estimating every combination of levers", show_time=True):
                 fair = _fair(_whole(scenario), date.today())
