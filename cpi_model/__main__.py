@@ -21,8 +21,10 @@ import typer
 if TYPE_CHECKING:
     from cpi_model.catalog import Catalog
     from cpi_model.library import Library, Revision
+    from cpi_model.links import Named
     from cpi_model.scenario import Scenario
     from cpi_model.studies.answer import Answer
+    from cpi_model.studies.compare import Compared
     from cpi_model.studies.repricing import Repriced
     from cpi_model.studies.sensitivity import End, Tornado
     from cpi_model.studies.sweep import Sweep
@@ -156,7 +158,7 @@ def _facts() -> Catalog:
 def _scenario(link: str | None, file: Path | None, assignments: Sequence[str] | None) -> Scenario:
     """Scenario of the options that all commands share."""
     from cpi_model import links
-    from cpi_model.scenario import FIELDS, Scenario
+    from cpi_model.scenario import Scenario
     from cpi_model.studies.answer import unknown_names
 
     if link is not None and file is not None:
@@ -166,8 +168,22 @@ def _scenario(link: str | None, file: Path | None, assignments: Sequence[str] | 
         scenario, problems = links.decode(link)
     elif file is not None:
         scenario, problems = links.load_file(file)
-    changes = {}
-    for assignment in assignments or ():
+    changes, wrong = _changes(assignments or ())
+    if problems or wrong:
+        _refuse([*problems, *wrong])
+    scenario = scenario.model_copy(update=changes)
+    if unknown := unknown_names(scenario, _facts()):
+        _refuse(unknown)
+    return scenario
+
+
+def _changes(assignments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Fields of FIELD=VALUE, and a sentence for each that is wrong."""
+    from cpi_model import links
+    from cpi_model.scenario import FIELDS
+
+    changes, problems = dict[str, Any](), list[str]()
+    for assignment in assignments:
         name, equals, text = assignment.partition("=")
         name = name.strip()
         if not equals:
@@ -177,12 +193,15 @@ def _scenario(link: str | None, file: Path | None, assignments: Sequence[str] | 
         else:
             changes[name], problem = links.check(name, text.strip())
             problems.extend([problem] if problem else [])
+    return changes, problems
+
+
+def _checked(assignments: Sequence[str]) -> dict[str, Any]:
+    """Fields of FIELD=VALUE; ends with what is wrong."""
+    changes, problems = _changes(assignments)
     if problems:
         _refuse(problems)
-    scenario = scenario.model_copy(update=changes)
-    if unknown := unknown_names(scenario, _facts()):
-        _refuse(unknown)
-    return scenario
+    return changes
 
 
 # Output ------------------------------------------------------------------------------------------
@@ -987,6 +1006,140 @@ def _print_sensitivity(found: Tornado, scenario: Scenario) -> None:
         for bar, end in found.impossible
     )
     _print_lines([f"Steps of {scenario.swing:.0%} of a number: --set swing=0.1 for others."])
+
+
+@app.command()
+def compare(
+    scenarios: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="A B [C D]",
+            help="Links, files, or changes of the first: 'scheme=fp8 concurrency=64'. One link may "
+            "hold a whole comparison; 'default' is the scenario that the app opens with.",
+        ),
+    ],
+    assignments: Assignments = None,
+    fair: Annotated[
+        bool, typer.Option("--fair", help="Share out evenly what changes do together (Shapley).")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Up to four scenarios side by side: what differs, what it comes to, why, and how sure."""
+    from cpi_model.studies import compare
+
+    named, facts = _compared(scenarios, assignments), _facts()
+    found = compare.answered(named, next(iter(named.values())).scenario, facts)
+    try:
+        document = compare.document(found, facts, fair)
+    except ValueError as problem:
+        raise BadInput(str(problem)) from None
+    if as_json:
+        _print_json(document)
+    else:
+        _print_comparison(found, document, facts)
+
+
+def _compared(given: Sequence[str], assignments: Sequence[str] | None) -> dict[str, Named]:
+    """What is compared, by letter, of what stands on the command line."""
+    from cpi_model import links
+    from cpi_model.links import LETTERS, Named
+    from cpi_model.scenario import Scenario
+    from cpi_model.studies.answer import unknown_names
+
+    if len(given) == 1:
+        named, problems = links.decode_comparison(given[0])
+        if problems:
+            _refuse(problems)
+    else:
+        if len(given) > len(LETTERS):
+            raise BadInput(f"{len(given)} scenarios, at most {len(LETTERS)} are compared.")
+        named, base = {}, Scenario()
+        for letter, text in zip(LETTERS, given, strict=False):
+            words = text.replace(",", " ").split()
+            if text == "default":
+                named[letter] = Named("", Scenario())
+            elif all("=" in word for word in words) and not set("?&") & set(text):
+                name = text if len(text) <= links.LONGEST_NAME else ""
+                changed = base.model_copy(update=_checked(words))
+                named[letter] = Named(links.plain_name(name), changed)
+            elif Path(text).suffix.lower() in links.KINDS:
+                name = links.plain_name(Path(text).stem)
+                named[letter] = Named(name, _scenario(None, Path(text), None))
+            else:
+                named[letter] = Named("", _scenario(text, None, None))
+            base = named[LETTERS[0]].scenario
+    if len(named) < 2:
+        raise BadInput("Name at least two scenarios, or a link that compares some.")
+    changes = _checked(assignments or ())
+    named = {
+        letter: Named(each.name, each.scenario.model_copy(update=changes))
+        for letter, each in named.items()
+    }
+    for each in named.values():
+        if unknown := unknown_names(each.scenario, _facts()):
+            _refuse(unknown)
+    return named
+
+
+def _print_comparison(
+    found: Sequence[Compared], document: Mapping[str, Any], facts: Catalog
+) -> None:
+    from cpi_model.export import amount, change, percent, setting
+    from cpi_model.studies import compare
+    from cpi_model.units import MILLION
+
+    first, scenario = found[0], found[0].scenario
+    heads = {each.letter: each.label for each in found}
+    for each in found:
+        _print_lines(f"{each.letter} cannot work. {reason}" for reason in each.answer.reasons)
+    matter, _ = compare.differences([each.scenario for each in found], facts)
+    rows = [
+        {"name": each.info.title}
+        | {
+            letter: setting(each.info, value)
+            for letter, value in zip(heads, each.values, strict=True)
+        }
+        for each in matter
+    ]
+    _print_table({"name": "What is different"} | heads, rows)
+    columns = {"name": f"Results, {scenario.currency}"}
+    for letter, label in heads.items():
+        columns[letter] = label
+        if letter != first.letter:
+            columns[f"{letter}-"] = f"against {first.letter}"
+    rows = []
+    for figure in compare.FIGURES:
+        row = {"name": figure.title}
+        for each in found:
+            value = each.figure(figure)
+            row[each.letter] = UNKNOWN
+            if not math.isnan(value):
+                row[each.letter] = amount(figure.kind, value, scenario)
+            before = first.figure(figure)
+            if before and not math.isnan(value / before):
+                row[f"{each.letter}-"] = change(value / before - 1.0)
+        rows.append(row)
+    _print_table(columns, rows)
+    rate = scenario.currency_per_usd * MILLION
+    for against in document["against_first"]:
+        way, letter = against["bridge"], against["letter"]
+        if way is None:
+            continue
+        rows = [
+            {"name": first.letter, "usd": way["start_usd"] * rate},
+            *(
+                {"name": " + ".join(part["changes"]), "usd": part["change_usd"] * rate}
+                for part in way["parts"]
+            ),
+            {"name": letter, "usd": way["end_usd"] * rate},
+        ]
+        title = f"From {first.letter} to {letter}"
+        _print_table({"name": title, "usd": f"{scenario.currency} per million"}, rows, 4)
+        if (likely := against["probability_cheaper"]) is not None:
+            _print_lines(
+                [f"{letter} is cheaper than {first.letter} in {percent(likely)} of cases.", ""]
+            )
+    _print_lines([document["link"]])
 
 
 @app.command()

@@ -16,6 +16,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,6 +41,12 @@ PACKED = "z"
 """Key of the packed values of a link."""
 BETWEEN, NOTHING = "~", "!"
 """What stands between packed values, and for a value that is empty; no value holds either."""
+
+LETTERS = ("A", "B", "C", "D")
+"""Keys of the scenarios that are compared; no field has a capital letter for a key."""
+NAMED = "~"
+"""What stands between the packed values of such a scenario and its name."""
+LONGEST_NAME = 40
 
 Fields = dict[str, str]
 _IN_ORDER = """
@@ -240,6 +247,8 @@ def from_params(
         )
     given: Fields = {}
     for key, raw in islice(params.items(), MOST_PARAMETERS):
+        if key in LETTERS:
+            continue  # read by comparison_from
         if isinstance(key, str) and isinstance(raw, str):
             given[key] = raw
         else:
@@ -276,10 +285,80 @@ def _scenario(values: Mapping[str, Any], base: Scenario | None = None) -> Scenar
     return (base or Scenario()).model_copy(update=dict(values))
 
 
-def decode(link: str) -> tuple[Scenario, list[str]]:
-    """Scenario of a link: a whole address, ``?a=b`` or ``a=b``. Never raises."""
+# Scenarios beside each other ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Named:
+    """A scenario and what somebody calls it; the name may be empty."""
+
+    name: str
+    scenario: Scenario
+
+
+def plain_name(text: str) -> str:
+    """Somebody's name for a scenario: one line, printable, short.
+
+    >>> plain_name("  two" + chr(10) + "H100  ")
+    'two H100'
+    """
+    printable = "".join(c if c.isprintable() else " " for c in text[:LONGEST_VALUE])
+    return " ".join(printable.split())[:LONGEST_NAME]
+
+
+def comparison_params(compared: Mapping[str, Named]) -> Fields:
+    """Query parameters of up to four scenarios: the first over the defaults, others over it.
+
+    >>> comparison_params({"A": Named("now", Scenario()), "B": Named("", Scenario(concurrency=64))})
+    {'A': 'AwA~now', 'B': 'q6sjEZiZAAA'}
+    """
+    first = compared["A"].scenario if "A" in compared else Scenario()
+    params = {}
+    for letter, named in compared.items():
+        name = f"{NAMED}{named.name}" if named.name else ""
+        params[letter] = pack(named.scenario, Scenario() if letter == "A" else first) + name
+    return params
+
+
+def encode_comparison(compared: Mapping[str, Named], current: Scenario) -> str:
+    """Query string of the page that compares, without the question mark."""
+    return urlencode(to_params(current) | comparison_params(compared), safe="/~")
+
+
+def comparison_from(params: Mapping[str, object]) -> tuple[dict[str, Named], list[str]]:
+    """Scenarios that are compared in query parameters, by letter, and a sentence for each problem.
+
+    Never raises. Where the first cannot be read, others that stand over it would be something else
+    than was meant, so all are left out.
+    """
+    found: dict[str, Named] = {}
+    problems: list[str] = []
+    for letter in LETTERS:
+        text = params.get(letter)
+        if text is None:
+            continue
+        token, _, name = text.partition(NAMED) if isinstance(text, str) else ("!", "", "")
+        given, problem = unpack(token)
+        if problem:
+            problems.append(f"Scenario {letter} cannot be read; was the link cut off?")
+            if letter == "A":
+                return {}, problems
+            continue
+        version = {"v": params["v"]} if "v" in params else {}
+        base = found["A"].scenario if "A" in found else None
+        scenario, wrong = from_params(version | given, base)
+        problems += [f"Scenario {letter}: {sentence}" for sentence in wrong]
+        found[letter] = Named(plain_name(name), scenario)
+    return found, problems
+
+
+# Whole addresses ---------------------------------------------------------------------------------
+
+
+def _query(link: str) -> tuple[Fields, list[str]]:
+    """Query parameters of a whole address, ``?a=b`` or ``a=b``."""
     if len(link) > LONGEST_QUERY:
-        return Scenario(), [
+        return {}, [
             f"The link is {len(link):,} characters long, at most {LONGEST_QUERY:,} are read."
         ]
     link = link.strip()
@@ -287,7 +366,7 @@ def decode(link: str) -> tuple[Scenario, list[str]]:
         query = urlsplit(link).query if "?" in link or "://" in link else link
         pairs = parse_qsl(query, keep_blank_values=True)
     except ValueError:
-        return Scenario(), ["The link cannot be read."]
+        return {}, ["The link cannot be read."]
     params: dict[str, str] = {}
     twice: dict[str, None] = {}
     for key, value in pairs:
@@ -298,8 +377,21 @@ def decode(link: str) -> tuple[Scenario, list[str]]:
     problems = [f"{shown(key)} stands twice, the first was taken." for key in islice(twice, 20)]
     if link and not pairs:
         problems.append(f"{shown(link)} holds no scenario: nothing follows a question mark.")
+    return params, problems
+
+
+def decode(link: str) -> tuple[Scenario, list[str]]:
+    """Scenario of a link: a whole address, ``?a=b`` or ``a=b``. Never raises."""
+    params, problems = _query(link)
     scenario, found = from_params(params)
     return scenario, problems + found
+
+
+def decode_comparison(link: str) -> tuple[dict[str, Named], list[str]]:
+    """Scenarios that a link compares, by letter; none where it holds one scenario. Never raises."""
+    params, problems = _query(link)
+    compared, found = comparison_from(params)
+    return compared, problems + found
 
 
 # Files -------------------------------------------------------------------------------------------
@@ -448,22 +540,35 @@ def _plain(text: str | None) -> str:
     return "".join(c for c in lines[0] if c.isprintable() and c not in "<>`*[]#|\\$&~")[:120]
 
 
+KINDS = {".json": "json", ".yaml": "yaml", ".yml": "yaml"}
+"""Kinds of files by the end of their names."""
+
+
+def from_file(name: str, content: bytes) -> tuple[Scenario, list[str]]:
+    """Scenario of what is in a file of that name. Never raises."""
+    kind = KINDS.get(Path(name).suffix.lower())
+    if kind is None:
+        return Scenario(), [f"{shown(name)} is no .yaml, .yml or .json file."]
+    if len(content) > LARGEST_FILE:
+        return Scenario(), [f"{shown(name)} is larger than {LARGEST_FILE:,} bytes."]
+    try:
+        return from_text(content.decode("utf-8-sig"), kind)
+    except ValueError:
+        return Scenario(), [f"{shown(name)} cannot be read as text."]
+
+
 def load_file(path: Path) -> tuple[Scenario, list[str]]:
     """Scenario of a ``.yaml``, ``.yml`` or ``.json`` file, and what is wrong with it."""
-    kinds = {".json": "json", ".yaml": "yaml", ".yml": "yaml"}
-    kind, name = kinds.get(path.suffix.lower()), shown(path.name)
-    if kind is None:
-        return Scenario(), [f"{name} is no .yaml, .yml or .json file."]
+    name = shown(path.name)
+    if path.suffix.lower() not in KINDS:
+        return from_file(path.name, b"")
     try:
         if path.exists() and not path.is_file():  # a pipe would be waited for
             return Scenario(), [f"{name} is no file."]
         with path.open("rb") as stream:
             content = stream.read(LARGEST_FILE + 1)
-        if len(content) > LARGEST_FILE:
-            return Scenario(), [f"{name} is larger than {LARGEST_FILE:,} bytes."]
-        text = content.decode("utf-8-sig")
     except FileNotFoundError:
         return Scenario(), [f"There is no file {name}."]
     except (OSError, ValueError):
         return Scenario(), [f"{name} cannot be read as text."]
-    return from_text(text, kind)
+    return from_file(path.name, content)

@@ -1028,3 +1028,12 @@ def _describe(name: str) -> FieldInfo:
 FIELDS: dict[str, FieldInfo] = {name: _describe(name) for name in Scenario.model_fields}
 KEYS: dict[str, str] = {info.key: name for name, info in FIELDS.items()}
 assert len(KEYS) == len(FIELDS), "two fields share a key"
+
+
+def shown_as(scenario: Scenario, viewer: Scenario) -> Scenario:
+    """A scenario with what somebody chose about the display in another one."""
+    return scenario.model_copy(
+        update={
+            name: getattr(viewer, name) for name, info in FIELDS.items() if info.group == "display"
+        }
+    )

@@ -536,6 +536,60 @@ def test_sensitivity_says_what_cannot_be(cpi: Cpi) -> None:
     assert "Left out: Tensor parallel 16 devices." in left_out.output
 
 
+# compare ------------------------------------------------------------------------------------------
+
+
+def test_compare_prints_the_tables_the_bridge_and_the_probability(cpi: Cpi) -> None:
+    ran = cpi("compare", "default", "scheme=fp8 concurrency=64", "--set", "requests_per_s=300")
+    assert ran.code == 0
+    for word in ("What is different", "Results, USD", "From A to B", "Precision", "of cases"):
+        assert word in ran.output
+    link = ran.output.strip().splitlines()[-1]
+    again = cpi("compare", link, "--json")
+    assert again.code == 0
+    document = json.loads(again.output)
+    given = Scenario(requests_per_s=300.0)
+    assert [each["link"] for each in document["scenarios"]] == [
+        "?" + links.encode(given),
+        "?" + links.encode(given.model_copy(update={"scheme": "fp8", "concurrency": 64})),
+    ]
+    way = document["against_first"][0]["bridge"]
+    total = way["start_usd"] + sum(part["change_usd"] for part in way["parts"])
+    assert total == pytest.approx(way["end_usd"], rel=1e-12)
+    evenly = json.loads(cpi("compare", link, "--fair", "--json").output)
+    assert evenly["shared_evenly"] and evenly["against_first"][0]["bridge"] != way
+
+
+def test_compare_takes_links_and_files(cpi: Cpi, tmp_path: Path) -> None:
+    (tmp_path / "two chips.yaml").write_text("model: llama-3.1-70b\ntensor_parallel: 2\n")
+    ran = cpi("compare", "?v=1&q=fp8", str(tmp_path / "two chips.yaml"), "model=deepseek-r1")
+    assert ran.code == 0
+    assert "B · two chips" in ran.output
+    # Changes are of the first, and one that cannot work says why and spoils no other.
+    assert "C cannot work." in ran.output and "From A to B" in ran.output
+    assert "From A to C" not in ran.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["default"], "Name at least two scenarios, or a link that compares some."),
+        (["default"] * 5, "5 scenarios, at most 4 are compared."),
+        (["default", "conc=3"], "There is no field 'conc'."),
+        (["default", "concurrency=0"], "concurrency is '0', allowed is"),
+        (["default", "model=gpt-9"], "There is no model 'gpt-9' in the catalog"),
+        (["default", "nowhere.yaml"], "There is no file 'nowhere.yaml'."),
+        (["?v=1&A=AwA&B=!"], "Scenario B cannot be read; was the link cut off?"),
+    ],
+)
+def test_compare_refuses_what_it_cannot_read_in_a_line(
+    cpi: Cpi, arguments: list[str], said: str
+) -> None:
+    ran = cpi("compare", *arguments)
+    assert (ran.code, ran.output) == (2, "")
+    assert ran.errors.startswith(f"cpi: {said}") and ran.errors.count("\n") == 1
+
+
 # buy and prices ----------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from cpi_model.charts.batching import (
     limit_costs,
     throughput_latency,
 )
+from cpi_model.charts.bridge import describe_steps, steps
 from cpi_model.charts.buying import (
     cash,
     describe_cash,
@@ -17,6 +18,7 @@ from cpi_model.charts.buying import (
     load_duration,
     volumes,
 )
+from cpi_model.charts.compare import beside, describe_beside
 from cpi_model.charts.compression import (
     break_even,
     bridge,
@@ -39,7 +41,7 @@ from cpi_model.charts.hardware import (
     ranking,
     roofline,
 )
-from cpi_model.charts.sensitivity import change_text, describe_tornado, tornado
+from cpi_model.charts.sensitivity import describe_tornado, tornado
 from cpi_model.charts.traffic import demand, describe_demand, describe_growth, growth
 from cpi_model.charts.trust import (
     MOST_BARS,
@@ -66,16 +68,17 @@ __all__ = [
     "Figure",
     "Palette",
     "against_concurrency",
+    "beside",
     "break_even",
     "bridge",
     "cash",
-    "change_text",
     "configuration_text",
     "cost_against_latency",
     "cost_against_load",
     "cost_breakdown",
     "delays",
     "demand",
+    "describe_beside",
     "describe_break_even",
     "describe_breakdown",
     "describe_bridge",
@@ -96,6 +99,7 @@ __all__ = [
     "describe_roofline",
     "describe_scatter",
     "describe_speedups",
+    "describe_steps",
     "describe_tornado",
     "describe_volumes",
     "errors_by_group",
@@ -110,6 +114,7 @@ __all__ = [
     "roofline",
     "speedups",
     "stack",
+    "steps",
     "throughput_latency",
     "tornado",
     "volumes",

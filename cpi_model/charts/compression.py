@@ -9,7 +9,8 @@ from typing import Any
 
 from cpi_model.charts import base
 from cpi_model.charts.base import LIGHT, Figure, Palette
-from cpi_model.export import SIGNS, digits, large, money, percent
+from cpi_model.charts.bridge import basis_text, describe_steps, steps
+from cpi_model.export import digits, large, money, percent
 from cpi_model.scenario import Scenario
 from cpi_model.studies.compression import BreakEven, Bridge, Precision
 from cpi_model.units import MILLION, MONTH, PERCENT
@@ -26,61 +27,13 @@ def bridge(
 
     `fair` are the changes by lever as means over all orders, drawn in their place.
     """
-    rate = scenario.currency_per_usd * MILLION
-    sign = SIGNS[scenario.currency]
     changes = [
-        (step.lever.title, (step.change if fair is None else fair[step.lever.id]) * rate)
+        (step.lever.title, step.change if fair is None else fair[step.lever.id])
         for step in found.steps
     ]
-    start, end = found.before.cost * rate, found.after.cost * rate
-    level, bases = start, [0.0]
-    for _, change in changes:
-        bases.append(level)
-        level += change
-    names = ["Before", *(name for name, _ in changes), "With all"]
-    values = [start, *(change for _, change in changes), end]
-    high = 1.32 * max(
-        start, end, *(b + max(c, 0.0) for b, (_, c) in zip(bases[1:], changes, strict=True))
+    return steps(
+        ("Before", found.before.cost), changes, ("With all", found.after.cost), scenario, palette
     )
-    places = list(range(len(names) - 1, -1, -1))
-    whole, less, more = palette.series[0], palette.series[2], palette.series[4]
-    colours = [whole, *(less if change <= 0 else more for _, change in changes), whole]
-    bars = {
-        "type": "bar", "orientation": "h", "name": "Cost", "width": 0.66, "y": places,
-        "base": [*bases, 0.0], "x": [float(f"{value:.6g}") for value in values],
-        "marker": {"color": colours}, "hoverinfo": "text",
-        "hovertext": [
-            f"{name}: {'' if name in ('Before', 'With all') or value < 0 else '+'}"
-            f"{'−' if value < 0 else ''}{sign}{large(abs(value))} per million"
-            for name, value in zip(names, values, strict=True)
-        ],
-    }  # fmt: skip
-    ends = []
-    for place, name, value, low in zip(places, names, values, [*bases, 0.0], strict=True):
-        if name in ("Before", "With all"):
-            text = f" <b>{sign}{large(value)}</b>"
-        else:
-            text = f" {'−' if value < 0 else '+'}{sign}{large(abs(value))}"
-        ends.append(base.Word(max(low, low + value), place, text, palette.ink))
-    ticks = base.steps(high, 4)
-    layout = base.layout(
-        palette,
-        height=ROW * len(names) + 56,
-        margin={"l": 116, "r": 8, "t": 4, "b": 46},
-        xaxis=base.axis(
-            palette, range=[0, high], tickvals=ticks, ticktext=[large(tick) for tick in ticks],
-            title={"text": f"{scenario.currency} per million inferences, {_basis(scenario)}"},
-        ),
-        yaxis=base.axis(
-            palette, range=[-0.6, len(names) - 0.4], tickvals=places, ticktext=names,
-            showgrid=False, showline=False,
-        ),
-    )  # fmt: skip
-    return {"data": [bars, base.words(ends)], "layout": layout}
-
-
-def _basis(scenario: Scenario) -> str:
-    return "fully loaded" if scenario.cost_basis == "loaded" else "marginal"
 
 
 def quality_against_cost(
@@ -154,7 +107,7 @@ def quality_against_cost(
         }],
         xaxis=base.log_axis(
             palette, first, last,
-            title={"text": f"{scenario.currency} per million inferences, {_basis(scenario)}"},
+            title={"text": f"{scenario.currency} per million inferences, {basis_text(scenario)}"},
         ),
         yaxis=base.axis(
             palette, range=[low - room, high + room], tickvals=ticks,
@@ -298,14 +251,9 @@ def break_even(found: BreakEven, scenario: Scenario, palette: Palette = LIGHT) -
 
 def describe_bridge(found: Bridge, scenario: Scenario) -> str:
     """The bridge in words."""
-    steps = ", ".join(
-        f"{step.lever.title.lower()} {money(step.change * MILLION, scenario)}"
-        for step in found.steps
-    )
-    return (
-        f"Cost per million inferences before compression "
-        f"{money(found.before.cost * MILLION, scenario)}; changes: {steps or 'none'}; with all "
-        f"{money(found.after.cost * MILLION, scenario)}."
+    changes = [(step.lever.title, step.change) for step in found.steps]
+    return describe_steps(
+        ("Before", found.before.cost), changes, ("With all", found.after.cost), scenario
     )
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from cpi_model.charts import base
 from cpi_model.charts.base import LIGHT, Figure, Palette
-from cpi_model.export import SIGNS, digits, large, money, setting
+from cpi_model.export import SIGNS, change, digits, large, money, setting
 from cpi_model.scenario import Scenario
 from cpi_model.studies.sensitivity import Bar, End, Tornado
-from cpi_model.units import MILLION, PERCENT
+from cpi_model.units import MILLION
 
 ROW = 38
 """Height of a field with its two bars. [px]"""
@@ -46,7 +46,7 @@ def tornado(found: Tornado, scenario: Scenario, palette: Palette = LIGHT) -> Fig
             "marker": {"color": colours[side]}, "hoverinfo": "text",
             "hovertext": [
                 f"{bar.title} {setting(bar.info, end.value)}: {sign}{large(end.cost * rate)} per "
-                f"million ({change_text(end, found)})"
+                f"million ({change(end.cost / found.cost - 1.0)})"
                 for _, bar, end in here
             ],
         })  # fmt: skip
@@ -88,17 +88,6 @@ def _name(title: str) -> str:
 def _short(bar: Bar, end: End) -> str:
     """Value at an end without its unit, but for percentages."""
     return setting(bar.info, end.value) if bar.info.unit == "share" else digits(end.value, 9)
-
-
-def change_text(end: End, found: Tornado) -> str:
-    """Change of the cost at an end.
-
-    >>> change_text(End(1.0, 1.125), Tornado(1.0, ())), change_text(End(1.0, 0.9), Tornado(1.0, ()))
-    ('+12.5 %', '−10 %')
-    """
-    change = (end.cost / found.cost - 1.0) / PERCENT
-    text = f"{abs(change):.3g}"
-    return f"{'−' if change < 0 else '+'}{text} %" if float(text) else "no change"
 
 
 def describe_tornado(found: Tornado, scenario: Scenario) -> str:

@@ -5,7 +5,9 @@ from cpi_model.export.text import (
     SIGNS,
     SMALLEST_WRITTEN_OUT,
     UNKNOWN,
+    amount,
     between,
+    change,
     digits,
     duration,
     large,
@@ -17,7 +19,7 @@ from cpi_model.export.text import (
 )
 
 __all__ = [
-    "FORMULA_STARTS", "SIGNS", "SMALLEST_WRITTEN_OUT", "UNKNOWN", "between", "cell", "csv",
-    "digits", "duration", "large", "money", "money_between", "percent", "setting",
+    "FORMULA_STARTS", "SIGNS", "SMALLEST_WRITTEN_OUT", "UNKNOWN", "amount", "between", "cell",
+    "change", "csv", "digits", "duration", "large", "money", "money_between", "percent", "setting",
     "size",
 ]  # fmt: skip

@@ -11,11 +11,11 @@ from typing import Any, Literal, get_args
 
 from cpi_model import __version__, links
 from cpi_model.catalog import Catalog
-from cpi_model.charts.sensitivity import change_text
 from cpi_model.coefficients import coefficients
 from cpi_model.evaluate import Estimate
 from cpi_model.export.text import (
     between,
+    change,
     digits,
     duration,
     large,
@@ -257,10 +257,11 @@ def moves(scene: Scene, most: int) -> list[str]:
     found = scene.moved
     if found is None:
         return []
+    cost = found.cost
 
     def at(bar: Bar, end: End) -> str:
-        change = "is impossible" if end.reason else f"gives {change_text(end, found)}"
-        return f"{setting(bar.info, end.value)} {change}"
+        gives = f"gives {change(end.cost / cost - 1.0)}"
+        return f"{setting(bar.info, end.value)} {'is impossible' if end.reason else gives}"
 
     return [
         plain(f"{bar.title}: {', '.join(at(bar, end) for end in (bar.low, bar.high) if end)}")

@@ -13,6 +13,8 @@ from cpi_model.units import GB, KILO, MEGA, MICROSECOND, MILLION, MILLISECOND, P
 UNKNOWN = "unknown"
 SIGNS = {"USD": "$", "EUR": "€", "GBP": "£", "CHF": "CHF ", "JPY": "¥", "CNY": "CN¥", "INR": "₹"}
 SMALLEST_WRITTEN_OUT = 1e-9
+NO_CHANGE = 5e-6
+"""A smaller share of change is none."""
 
 
 def digits(value: float, significant: int = 3) -> str:
@@ -117,6 +119,33 @@ def setting(info: FieldInfo, value: object) -> str:
     if value == 1 and len(unit) > len("ms") and "/" not in unit:
         unit = unit.replace("copies", "copy").removesuffix("s")
     return f"{number} {unit}".rstrip()
+
+
+def change(share: float) -> str:
+    """A change as a share of what was before.
+
+    >>> change(0.125), change(-0.1), change(1e-9), change(float("nan"))
+    ('+12.5 %', '−10 %', 'no change', 'unknown')
+    """
+    if math.isnan(share):
+        return UNKNOWN
+    text = digits(abs(share) / PERCENT)
+    if abs(share) < NO_CHANGE:
+        return "no change"
+    return f"{'−' if share < 0 else '+'}{text} %"
+
+
+def amount(kind: str, value: float, scenario: Scenario) -> str:
+    """A figure by its kind: money, duration, share, rate or number.
+
+    >>> amount("money", 0.000212991, Scenario()), amount("rate", 10.3, Scenario())
+    ('$0.000213', '10.3/s')
+    """
+    texts: dict[str, Callable[[float], str]] = {
+        "money": lambda usd: money(usd, scenario), "duration": duration, "share": percent,
+        "rate": lambda per_second: f"{large(per_second)}/s", "number": large,
+    }  # fmt: skip
+    return UNKNOWN if math.isnan(value) else texts[kind](value)
 
 
 def between(low: float, high: float, text: Callable[[float], str]) -> str:

@@ -21,6 +21,15 @@ from cpi_model.ui.buying import (
     ways_table,
 )
 from cpi_model.ui.catalog import catalog_tables
+from cpi_model.ui.compare import (
+    beside,
+    change_by_change,
+    compared,
+    differing,
+    pins,
+    results,
+    verdicts,
+)
 from cpi_model.ui.compression import levers, precision_table, quality, savings, student
 from cpi_model.ui.frame import PAGES, PRESETS, frame
 from cpi_model.ui.hardware import (
@@ -55,12 +64,13 @@ from cpi_model.ui.whatif import (
 )
 
 __all__ = [
-    "PAGES", "PRESETS", "against_concurrency", "against_load", "all_costs", "answer", "best_mix",
-    "cash_view", "catalog_tables", "cheapest", "errors_of_this_kind", "frame", "front",
-    "hardware_table", "headline", "left_out", "levers", "limit_costs", "limits", "measured_runs",
-    "modes", "never_measured", "notes", "own_measurements", "parts", "places", "precision_table",
-    "prices_and_assumptions", "quality", "ranking", "refine", "roofline", "save_scenario",
-    "saved_scenario", "saved_scenarios", "savings", "search", "side_by_side", "strongest",
-    "student", "subject", "throughput_latency", "under_load", "ways_against_volume", "ways_assume",
+    "PAGES", "PRESETS", "against_concurrency", "against_load", "all_costs", "answer", "beside",
+    "best_mix", "cash_view", "catalog_tables", "change_by_change", "cheapest", "compared",
+    "differing", "errors_of_this_kind", "frame", "front", "hardware_table", "headline", "left_out",
+    "levers", "limit_costs", "limits", "measured_runs", "modes", "never_measured", "notes",
+    "own_measurements", "parts", "pins", "places", "precision_table", "prices_and_assumptions",
+    "quality", "ranking", "refine", "results", "roofline", "save_scenario", "saved_scenario",
+    "saved_scenarios", "savings", "search", "side_by_side", "strongest", "student", "subject",
+    "throughput_latency", "under_load", "verdicts", "ways_against_volume", "ways_assume",
     "ways_in_short", "ways_table", "why",
 ]  # fmt: skip

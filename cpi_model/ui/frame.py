@@ -7,18 +7,19 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from cpi_model import links
 from cpi_model.catalog import catalog
 from cpi_model.scenario import FIELDS, GROUPS, FieldInfo, Scenario
 from cpi_model.studies.options import plays_a_part
 from cpi_model.ui import controls, draw, exporting, sign_in, state
 
+COMPARE = "pages/9_Compare.py"
 PAGES: tuple[tuple[str, str, str], ...] = (
     ("app.py", "What-if", ":material/tune:"),
     ("pages/5_Hardware.py", "Hardware", ":material/memory:"),
     ("pages/3_Compression.py", "Compression", ":material/compress:"),
     ("pages/4_Batching.py", "Batching", ":material/stacked_line_chart:"),
     ("pages/6_Buying.py", "Buying", ":material/payments:"),
+    (COMPARE, "Compare", ":material/compare_arrows:"),
     ("pages/10_Library.py", "Library", ":material/bookmarks:"),
     ("pages/1_Catalog.py", "Catalog", ":material/menu_book:"),
     ("pages/2_Trust.py", "Trust", ":material/fact_check:"),
@@ -78,8 +79,11 @@ PRESETS = (
 )  # fmt: skip
 
 
-def frame(title: str, question: str) -> Scenario:
-    """Begin a page: link, sidebar with the scenario, title; then the link again."""
+def frame(title: str, question: str, comparing: bool = False) -> Scenario:
+    """Begin a page: link, sidebar with the scenario, title; then the link again.
+
+    `comparing` puts what is compared into the address as well.
+    """
     st.set_page_config(
         page_title=f"{title} · cost per inference",
         page_icon="💸",
@@ -92,7 +96,7 @@ def frame(title: str, question: str) -> Scenario:
     session = st.session_state
     # The same key on another page is another widget, which would begin at its minimum.
     session["new_page"] = session.get("page") != title
-    session["page"] = title
+    session["page"], session["comparing"] = title, comparing
     state.take_edits()
     state.read_link()
     with st.sidebar:
@@ -130,10 +134,12 @@ def _freeze() -> bool:
 
 
 def _sidebar() -> None:
-    query = links.to_params(state.current())
+    query = {comparing: state.params(comparing) for comparing in (False, True)}
     with st.container(gap="xxsmall"):
         for file, title, sign in PAGES:
-            st.page_link(file, label=title, icon=sign, query_params=query, width="stretch")
+            st.page_link(
+                file, label=title, icon=sign, query_params=query[file == COMPARE], width="stretch"
+            )
     with st.container(gap="xsmall"):
         st.caption("Start from")
         for preset in PRESETS:

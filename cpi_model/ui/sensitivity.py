@@ -10,7 +10,7 @@ import streamlit as st
 
 from cpi_model import charts
 from cpi_model.catalog import catalog
-from cpi_model.export import setting
+from cpi_model.export import change, setting
 from cpi_model.scenario import FIELDS, Scenario
 from cpi_model.studies import sensitivity
 from cpi_model.studies.answer import Answer
@@ -89,4 +89,4 @@ def _value(bar: Bar, end: End | None) -> str:
 def _change(end: End | None, found: Tornado) -> str:
     if end is None:
         return ""
-    return "impossible" if end.reason else charts.change_text(end, found)
+    return "impossible" if end.reason else change(end.cost / found.cost - 1.0)

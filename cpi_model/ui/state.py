@@ -15,7 +15,8 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from cpi_model import links
-from cpi_model.scenario import FIELDS, Scenario
+from cpi_model.links import Named
+from cpi_model.scenario import FIELDS, Scenario, shown_as
 
 ECHO_S = 60.0
 """Longest time that a browser takes to draw what it was sent, on a machine that is very busy."""
@@ -43,15 +44,12 @@ def apply(changes: dict[str, Any]) -> None:
 
 def start_from(preset: Scenario) -> None:
     """A preset; what the reader chose about the display stays."""
-    shown = {name: getattr(current(), name) for name in FIELDS if FIELDS[name].group == "display"}
-    put(preset.model_copy(update=shown))
+    put(shown_as(preset, current()))
 
 
 def undisplayed(scenario: Scenario) -> Scenario:
     """With nothing chosen about the display: what only that moves is worked out once."""
-    return scenario.model_copy(
-        update={name: info.default for name, info in FIELDS.items() if info.group == "display"}
-    )
+    return shown_as(scenario, Scenario())
 
 
 def _edited(name: str, key: str) -> None:
@@ -131,22 +129,50 @@ def _is_echo(key: str, value: Any) -> bool:
     return known is not None and time.monotonic() < known.until and value in known.values
 
 
+def pinned() -> dict[str, Named]:
+    """What is compared, by its letter."""
+    kept: dict[str, Named] = st.session_state["pinned"]
+    return kept
+
+
+def pin(letter: str, named: Named | None) -> None:
+    """Put a scenario beside others; None takes it away."""
+    st.session_state["acted"] = True
+    others = {each: known for each, known in pinned().items() if each != letter}
+    added = {} if named is None else {letter: named}
+    st.session_state["pinned"] = dict(sorted((others | added).items()))
+    st.session_state["link_problems"] = []
+
+
 def read_link() -> None:
-    """Take over the URL in a new session and after Back or Forward; otherwise the session wins."""
+    """Take over the URL in a new session and after Back or Forward; otherwise the session wins.
+
+    Addresses of one page only hold what is compared, so Back on another leaves that as it is.
+    """
     state, query = st.session_state, st.query_params.to_dict()
     context = get_script_run_ctx()
     # Not public, so a browser test watches it: without it Back would not undo.
-    went_back = getattr(context, "is_history_navigation", False)
-    if "scenario" not in state or (went_back and query):
+    went_back = getattr(context, "is_history_navigation", False) and bool(query)
+    new = "scenario" not in state
+    if new or went_back:
         state["scenario"], state["link_problems"] = links.from_params(query)
+    if new or (went_back and state["comparing"]):
+        state["pinned"], problems = links.comparison_from(query)
+        state["link_problems"] += problems
+
+
+def params(comparing: bool) -> dict[str, str]:
+    """What the address of a page holds: the scenario, and what is compared where it is shown."""
+    return links.to_params(current()) | (links.comparison_params(pinned()) if comparing else {})
 
 
 def write_link() -> None:
-    wanted = links.to_params(current())
+    wanted = params(st.session_state["comparing"])
     if st.query_params.to_dict() != wanted:
         st.query_params.from_dict(wanted)
 
 
 def link() -> str:
     """Address of what is on the screen."""
-    return f"{st.context.url or ''}?{links.encode(current())}"
+    compared = pinned() if st.session_state["comparing"] else {}
+    return f"{st.context.url or ''}?{links.encode_comparison(compared, current())}"
