@@ -47,12 +47,15 @@ GOALS = {
     "hardware_slider_to_paint_ms": "under 1000",
     "buying_slider_to_paint_ms": "under 200",
     "buying_slider_to_paint_p95_ms": "under 350",
+    "compare_slider_to_paint_ms": "under 200",
+    "compare_slider_to_paint_p95_ms": "under 350",
 }
 SLIDER = "Concurrency"
 OTHER_PAGES = {
     "compression": ("Compression?v=1&q=fp8&dm=head&basis=marginal&c=4", SLIDER),
     "batching": ("Batching?v=1", SLIDER),
     "buying": ("Buying?v=1", SLIDER),
+    "compare": ("Compare?v=1&A=AwA&B=q6sjEZiZAAA", SLIDER),
     # Every press is a search of the whole catalog.
     "hardware": ("Hardware?v=1", "Requests per second"),
 }

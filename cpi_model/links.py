@@ -25,7 +25,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from cpi_model.scenario import FIELDS, GROUPS, KEYS, VERSION, FieldInfo, Scenario
+from cpi_model.scenario import FIELDS, GROUPS, KEYS, VERSION, FieldInfo, Scenario, shown_as
 
 MOST_PARAMETERS = 200
 LONGEST_VALUE = 200
@@ -348,7 +348,8 @@ def comparison_from(params: Mapping[str, object]) -> tuple[dict[str, Named], lis
         base = found["A"].scenario if "A" in found else None
         scenario, wrong = from_params(version | given, base)
         problems += [f"Scenario {letter}: {sentence}" for sentence in wrong]
-        found[letter] = Named(plain_name(name), scenario)
+        # How figures are shown is the matter of whoever looks.
+        found[letter] = Named(plain_name(name), shown_as(scenario, Scenario()))
     return found, problems
 
 

@@ -19,6 +19,7 @@ from cpi_model.scenario import Scenario
 from cpi_model.studies.answer import answer
 from cpi_model.studies.optimise import search
 from cpi_model.ui import PAGES
+from cpi_model.units import MILLION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -332,3 +333,48 @@ def test_a_price_that_is_entered_moves_the_figures_and_is_in_the_address(
         page, lambda: scenario_of(page).device_purchase_usd == 5000.0, "the price in the address"
     )
     wait_until(page, lambda: figure(page, "Owned, a month") != before, "another cost of owning")
+
+
+def test_a_comparison_is_one_link(page: Page, app_url: str, browser: Browser) -> None:
+    live.open_app(page, f"{app_url}/Compare?v=1&rps=300")
+    page.get_by_role("button", name="Pin as A").click()
+    wait_until(page, lambda: "A=" in page.url, "A in the address")
+    live.settle(page)
+    slider(page)
+    page.keyboard.press("End")
+    verdict = page.get_by_text(re.compile(r"^Now costs "))
+    verdict.wait_for(timeout=15_000)
+    page.get_by_role("button", name="Pin as B").click()
+    wait_until(page, lambda: "B=" in page.url, "B in the address")
+    named = page.get_by_label("Name of B")
+    named.fill("<b>many</b> at once")
+    named.press("Enter")
+    wait_until(page, lambda: "many" in page.url, "the name in the address")
+    said = page.get_by_text(re.compile(r"^B costs ")).inner_text()
+    many = Scenario(requests_per_s=300.0, concurrency=8192)
+    compared, problems = links.decode_comparison(page.url)
+    assert problems == []
+    assert [each.scenario for each in compared.values()] == [
+        Scenario(requests_per_s=300.0), many,
+    ]  # fmt: skip
+    assert money(cost_of(many) * MILLION, many) in said
+    with browser.new_context(viewport=live.VIEWPORT) as context:
+        other = context.new_page()
+        live.open_app(other, page.url)
+        other.get_by_text(re.compile(r"^B costs ")).wait_for(timeout=15_000)
+        assert other.get_by_text(re.compile(r"^B costs ")).inner_text() == said
+        box = other.get_by_label("Name of B")
+        wait_until(other, lambda: box.input_value() == "<b>many</b> at once", "the name in its box")
+    # One step back takes the name away, one more the scenario.
+    page.go_back()
+    wait_until(page, lambda: "many" not in page.url and "B=" in page.url, "the name gone")
+    wait_until(page, lambda: page.get_by_label("Name of B").input_value() == "", "an empty box")
+    page.go_back()
+    wait_until(page, lambda: "B=" not in page.url and "A=" in page.url, "B gone")
+    page.get_by_role("button", name="Pin as B").wait_for(timeout=10_000)
+
+
+def cost_of(scenario: Scenario) -> float:
+    estimate = answer(scenario, catalog()).estimate
+    assert estimate is not None
+    return float(estimate.cost_per_inference)

@@ -183,6 +183,8 @@ def test_changes_are_shared_out_evenly_on_demand() -> None:
 )
 def test_links_are_added_whole_or_not_at_all(link: str, letters: str, said: str) -> None:
     opened = app()
+    if "theirs" in link:
+        press(opened, "pin_C")  # a comparison takes the place of the one that is there
     opened.session_state["compare_add"] = True
     opened.run()
     opened.text_input(key="compare_link").set_value(link).run()

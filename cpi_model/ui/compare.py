@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -162,10 +162,14 @@ def _add_others() -> None:
 def _take() -> None:
     """Take over a link or a file: all of it, or nothing with the reasons."""
     link, file = st.session_state["compare_link"].strip(), st.session_state["compare_file"]
-    pinned, problems = dict[str, Named](), list[str]()
+    pinned: Mapping[str, Named | None] = {}
+    problems: list[str] = []
     if link:
         pinned, problems = links.decode_comparison(link)
-        if not pinned and not problems:
+        if pinned:
+            # The places that it leaves empty are empty.
+            pinned = {letter: pinned.get(letter) for letter in LETTERS}
+        elif not problems:
             scenario, problems = links.decode(link)
             pinned = {st.session_state["compare_place"]: Named("", state.undisplayed(scenario))}
     elif file is not None:
