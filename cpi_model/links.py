@@ -42,6 +42,8 @@ PACKED = "z"
 BETWEEN, NOTHING = "~", "!"
 """What stands between packed values, and for a value that is empty; no value holds either."""
 
+PLAIN = "/,~"
+"""Characters beside letters and digits that stand in a link as they are."""
 LETTERS = ("A", "B", "C", "D")
 """Keys of the scenarios that are compared; no field has a capital letter for a key."""
 NAMED = "~"
@@ -173,15 +175,19 @@ def text_of(value: object) -> str:
     return str(value)
 
 
-def to_params(scenario: Scenario) -> Fields:
+def to_params(scenario: Scenario, compared: Mapping[str, Named] | None = None) -> Fields:
     """Query parameters of a scenario: the version, then what differs from the defaults.
 
-    Packed where they would be longer than ``LONGEST_READABLE``.
+    Packed where they would be longer than ``LONGEST_READABLE``, together with what it is compared
+    with.
     """
+    beside = comparison_params(compared or {})
     params = {"v": str(VERSION)} | _differing(scenario, Scenario())
-    if len(urlencode(params, safe="/")) > LONGEST_READABLE:
-        return {"v": str(VERSION), PACKED: pack(scenario)}
-    return params
+    if len(urlencode(params | beside, safe=PLAIN)) > LONGEST_READABLE:
+        short = {"v": str(VERSION), PACKED: pack(scenario)}
+        if len(urlencode(short)) < len(urlencode(params, safe=PLAIN)):
+            params = short
+    return params | beside
 
 
 def _differing(scenario: Scenario, base: Scenario) -> Fields:
@@ -224,13 +230,13 @@ def unpack(token: str) -> tuple[Fields, str]:
     return {key: "" if text == NOTHING else text for key, text in named if text}, ""
 
 
-def encode(scenario: Scenario) -> str:
-    """Query string of a scenario, without the question mark.
+def encode(scenario: Scenario, compared: Mapping[str, Named] | None = None) -> str:
+    """Query string of a scenario and what it is compared with, without the question mark.
 
     >>> encode(Scenario(model="llama-3.1-70b", tensor_parallel=4))
     'v=1&m=llama-3.1-70b&tp=4'
     """
-    return urlencode(to_params(scenario), safe="/,")
+    return urlencode(to_params(scenario, compared), safe=PLAIN)
 
 
 def from_params(
@@ -318,11 +324,6 @@ def comparison_params(compared: Mapping[str, Named]) -> Fields:
         name = f"{NAMED}{named.name}" if named.name else ""
         params[letter] = pack(named.scenario, Scenario() if letter == "A" else first) + name
     return params
-
-
-def encode_comparison(compared: Mapping[str, Named], current: Scenario) -> str:
-    """Query string of the page that compares, without the question mark."""
-    return urlencode(to_params(current) | comparison_params(compared), safe="/~")
 
 
 def comparison_from(params: Mapping[str, object]) -> tuple[dict[str, Named], list[str]]:

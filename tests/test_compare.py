@@ -116,7 +116,7 @@ def test_four_scenarios_with_every_field_changed_fit_into_one_link() -> None:
         for place, letter in enumerate(LETTERS, start=1)
     }  # fmt: skip
     current = changed["D"].scenario.model_copy(update={"currency": "EUR"})
-    query = links.encode_comparison(changed, current)
+    query = links.encode(current, changed)
     assert len(query) < 4_000
     found, problems = links.decode_comparison(query)
     assert (found, problems) == (changed, [])

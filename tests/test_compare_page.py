@@ -113,8 +113,8 @@ def test_what_is_pinned_survives_other_pages_which_do_not_show_it() -> None:
 
 def test_the_display_of_the_viewer_holds_for_all() -> None:
     pinned = {"A": Named("", BUSY), "B": Named("", BUSY.model_copy(update={"concurrency": 64}))}
-    opened = app(links.encode_comparison(
-        pinned, BUSY.model_copy(update={"currency": "EUR", "currency_per_usd": 0.5})
+    opened = app(links.encode(
+        BUSY.model_copy(update={"currency": "EUR", "currency_per_usd": 0.5}), pinned
     ))  # fmt: skip
     for column, text in table(opened, "EUR")["Cost per inference"].items():
         assert text.startswith("€") or "against" in column
@@ -138,7 +138,7 @@ def test_what_cannot_work_says_why_and_the_others_stay() -> None:
         "C": Named("", Scenario(model="gpt-9")),
         "D": Named("", BUSY.model_copy(update={"scheme": "fp8"})),
     }  # fmt: skip
-    opened = app(links.encode_comparison(pinned, BUSY))
+    opened = app(links.encode(BUSY, pinned))
     text = written(opened)
     assert "do not fit" in text and "gpt-9" in text and "**D** costs" in text
     assert table(opened, "USD")["Cost per inference"]["B"] == "cannot work"
@@ -162,7 +162,7 @@ def test_changes_are_shared_out_evenly_on_demand() -> None:
         "A": Named("", BUSY),
         "B": Named("", BUSY.model_copy(update={"scheme": "fp8", "concurrency": 64})),
     }
-    opened = app(links.encode_comparison(pinned, BUSY))
+    opened = app(links.encode(BUSY, pinned))
     before = [json.loads(each.proto.spec) for each in opened.get("plotly_chart")]
     opened.toggle(key="compare_fair").set_value(True).run()
     assert not opened.exception

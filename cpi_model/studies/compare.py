@@ -363,8 +363,8 @@ def document(found: Sequence[Compared], catalog: Catalog, evenly: bool = False) 
         "differences_without_a_part": [each.info.name for each in idle],
         "shared_evenly": evenly,
         "against_first": against,
-        "link": "?" + links.encode_comparison(
-            {each.letter: Named(each.name, shown_as(each.scenario, Scenario())) for each in found},
+        "link": "?" + links.encode(
             first.scenario,
+            {each.letter: Named(each.name, shown_as(each.scenario, Scenario())) for each in found},
         ),
     }  # fmt: skip

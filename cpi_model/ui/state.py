@@ -163,7 +163,7 @@ def read_link() -> None:
 
 def params(comparing: bool) -> dict[str, str]:
     """What the address of a page holds: the scenario, and what is compared where it is shown."""
-    return links.to_params(current()) | (links.comparison_params(pinned()) if comparing else {})
+    return links.to_params(current(), pinned() if comparing else None)
 
 
 def write_link() -> None:
@@ -174,5 +174,5 @@ def write_link() -> None:
 
 def link() -> str:
     """Address of what is on the screen."""
-    compared = pinned() if st.session_state["comparing"] else {}
-    return f"{st.context.url or ''}?{links.encode_comparison(compared, current())}"
+    compared = pinned() if st.session_state["comparing"] else None
+    return f"{st.context.url or ''}?{links.encode(current(), compared)}"
