@@ -16,3 +16,4 @@ if len(found) > 1:
         ui.change_by_change(found, scenario)
     ui.results(found, scenario)
     ui.differing(found)
+    ui.export_all(found)

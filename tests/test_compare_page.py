@@ -149,6 +149,15 @@ def test_what_cannot_work_says_why_and_the_others_stay() -> None:
     assert "no cost to explain" not in written(opened)
 
 
+def test_files_of_all_that_work_are_handed_over() -> None:
+    pinned = {"A": Named("", BUSY), "B": Named("", Scenario(model="deepseek-r1"))}
+    opened = app(links.encode(BUSY, pinned))
+    opened.session_state["compare_export"] = True
+    opened.run()
+    assert not opened.exception
+    assert {"compare_xlsx", "compare_json"} <= {each.key for each in opened.get("download_button")}
+
+
 def test_broken_tokens_are_sentences() -> None:
     opened = app("v=1&A=AwA&B=%21%21&C=AwA~<b>x</b>")
     text = "\n".join(element.value for element in opened.text)

@@ -17,7 +17,7 @@ from cpi_model.links import LETTERS, Named
 from cpi_model.scenario import Scenario, shown_as
 from cpi_model.studies import attribution, compare
 from cpi_model.studies.compare import Bridge, Compared, Figure
-from cpi_model.ui import controls, draw, state
+from cpi_model.ui import controls, draw, exporting, state
 from cpi_model.units import MILLION
 
 if TYPE_CHECKING:
@@ -364,6 +364,19 @@ def _setting(each: compare.Difference, place: int) -> str:
     if each.info.kind == "choice":
         return str(controls.CHOICES.get(value, value))
     return setting(each.info, value)
+
+
+def export_all(found: Sequence[Compared]) -> None:
+    """Files of all that work, side by side."""
+    working = [each for each in found if each.answer.feasible]
+    opened = st.popover(
+        "Export all of them", icon=":material/download:", key="compare_export", on_change="rerun"
+    )
+    if opened.open and working:
+        with opened:
+            exporting.buttons(
+                [each.scenario for each in working], [each.label for each in working], "compare"
+            )
 
 
 def _table(frame: pd.DataFrame, key: str, words: str) -> None:
