@@ -28,6 +28,7 @@ with st.sidebar:
 st.title("Floor", anchor=False)
 st.caption("What it answers")
 st.popover("Copy link", key="link", on_change="rerun")
+st.popover("Export", key="export", on_change="rerun")
 with st.grid(5, min_column_width=172, gap=10):
     for figure in range(1, FIGURES + 1):
         st.metric(
