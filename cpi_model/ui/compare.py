@@ -12,7 +12,7 @@ import streamlit as st
 
 from cpi_model import charts, links
 from cpi_model.catalog import catalog
-from cpi_model.export import amount, between, change, money, percent, setting
+from cpi_model.export import amount, between, change, money, money_between, percent, setting
 from cpi_model.links import LETTERS, Named
 from cpi_model.scenario import Scenario, shown_as
 from cpi_model.studies import attribution, compare
@@ -323,10 +323,10 @@ def _figure(each: Compared, figure: Figure, scenario: Scenario) -> str:
     if band is None or band.high <= band.low:
         return text
 
-    def end(usual: float) -> str:
-        return amount(figure.kind, usual, scenario)
-
-    return f"{text} ({between(band.low * figure.scale, band.high * figure.scale, end)})"
+    low, high = band.low * figure.scale, band.high * figure.scale
+    if figure.kind == "money":
+        return f"{text} ({money_between(low, high, scenario)})"
+    return f"{text} ({between(low, high, lambda end: amount(figure.kind, end, scenario))})"
 
 
 def _against(first: float, second: float) -> str:
