@@ -349,11 +349,11 @@ def _advice(id: str, found: Bridge) -> _Advice:
             "Start faster, save the state more often, and ask for more kinds of instances.", {},
         )  # fmt: skip
     if id == "nonproduction":
-        share = round(s.nonproduction_share * WORKING_HOURS / WEEK_HOURS, 4)
+        used = round(s.nonproduction_share * WORKING_HOURS / WEEK_HOURS, 4)
         return _Advice(
             f"Test and staging are {_percent(s.nonproduction_share)} of production, all week long.",
             "medium", f"Somebody uses them {WORKING_HOURS:g} of {WEEK_HOURS:g} hours: assumed.",
-            "Switch them off outside working hours.", {"nonproduction_share": share},
+            "Switch them off outside working hours.", {"nonproduction_share": used},
         )  # fmt: skip
     if id == "stored":
         kept = s.live_versions + 1
