@@ -49,6 +49,7 @@ from cpi_model.charts.trust import (
     measured_text,
     predicted_against_measured,
 )
+from cpi_model.charts.waste import MOST_GROUPS, describe_fleet, describe_waste, fleet, waste
 from cpi_model.charts.whatif import (
     against_concurrency,
     cost_breakdown,
@@ -63,6 +64,7 @@ __all__ = [
     "KIND_WORDS",
     "LIGHT",
     "MOST_BARS",
+    "MOST_GROUPS",
     "Figure",
     "Palette",
     "against_concurrency",
@@ -85,6 +87,7 @@ __all__ = [
     "describe_delays",
     "describe_demand",
     "describe_errors",
+    "describe_fleet",
     "describe_front",
     "describe_growth",
     "describe_limit_costs",
@@ -98,7 +101,9 @@ __all__ = [
     "describe_speedups",
     "describe_tornado",
     "describe_volumes",
+    "describe_waste",
     "errors_by_group",
+    "fleet",
     "growth",
     "limit_costs",
     "load_duration",
@@ -113,4 +118,5 @@ __all__ = [
     "throughput_latency",
     "tornado",
     "volumes",
+    "waste",
 ]  # fmt: skip

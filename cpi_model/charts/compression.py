@@ -9,6 +9,7 @@ from typing import Any
 
 from cpi_model.charts import base
 from cpi_model.charts.base import LIGHT, Figure, Palette
+from cpi_model.charts.waterfall import waterfall
 from cpi_model.export import SIGNS, digits, large, money, percent
 from cpi_model.scenario import Scenario
 from cpi_model.studies.compression import BreakEven, Bridge, Precision
@@ -33,50 +34,11 @@ def bridge(
         for step in found.steps
     ]
     start, end = found.before.cost * rate, found.after.cost * rate
-    level, bases = start, [0.0]
-    for _, change in changes:
-        bases.append(level)
-        level += change
-    names = ["Before", *(name for name, _ in changes), "With all"]
-    values = [start, *(change for _, change in changes), end]
-    high = 1.32 * max(
-        start, end, *(b + max(c, 0.0) for b, (_, c) in zip(bases[1:], changes, strict=True))
-    )
-    places = list(range(len(names) - 1, -1, -1))
-    whole, less, more = palette.series[0], palette.series[2], palette.series[4]
-    colours = [whole, *(less if change <= 0 else more for _, change in changes), whole]
-    bars = {
-        "type": "bar", "orientation": "h", "name": "Cost", "width": 0.66, "y": places,
-        "base": [*bases, 0.0], "x": [float(f"{value:.6g}") for value in values],
-        "marker": {"color": colours}, "hoverinfo": "text",
-        "hovertext": [
-            f"{name}: {'' if name in ('Before', 'With all') or value < 0 else '+'}"
-            f"{'−' if value < 0 else ''}{sign}{large(abs(value))} per million"
-            for name, value in zip(names, values, strict=True)
-        ],
-    }  # fmt: skip
-    ends = []
-    for place, name, value, low in zip(places, names, values, [*bases, 0.0], strict=True):
-        if name in ("Before", "With all"):
-            text = f" <b>{sign}{large(value)}</b>"
-        else:
-            text = f" {'−' if value < 0 else '+'}{sign}{large(abs(value))}"
-        ends.append(base.Word(max(low, low + value), place, text, palette.ink))
-    ticks = base.steps(high, 4)
-    layout = base.layout(
-        palette,
-        height=ROW * len(names) + 56,
-        margin={"l": 116, "r": 8, "t": 4, "b": 46},
-        xaxis=base.axis(
-            palette, range=[0, high], tickvals=ticks, ticktext=[large(tick) for tick in ticks],
-            title={"text": f"{scenario.currency} per million inferences, {_basis(scenario)}"},
-        ),
-        yaxis=base.axis(
-            palette, range=[-0.6, len(names) - 0.4], tickvals=places, ticktext=names,
-            showgrid=False, showline=False,
-        ),
+    return waterfall(
+        ("Before", start), changes, ("With all", end),
+        f"{scenario.currency} per million inferences, {_basis(scenario)}",
+        lambda value: f"{sign}{large(value)}", palette,
     )  # fmt: skip
-    return {"data": [bars, base.words(ends)], "layout": layout}
 
 
 def _basis(scenario: Scenario) -> str:

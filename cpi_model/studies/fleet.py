@@ -100,7 +100,7 @@ CPU_NOTE = (
 # Reading ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """Cells of a table as text, as they were read or entered."""
 

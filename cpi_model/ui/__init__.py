@@ -22,6 +22,7 @@ from cpi_model.ui.buying import (
 )
 from cpi_model.ui.catalog import catalog_tables
 from cpi_model.ui.compression import levers, precision_table, quality, savings, student
+from cpi_model.ui.fleet import fleet
 from cpi_model.ui.frame import PAGES, PRESETS, frame
 from cpi_model.ui.hardware import (
     against_load,
@@ -43,6 +44,13 @@ from cpi_model.ui.trust import (
     never_measured,
     own_measurements,
 )
+from cpi_model.ui.waste import (
+    waste_bridge,
+    waste_findings,
+    waste_in_short,
+    waste_settings,
+    waste_table,
+)
 from cpi_model.ui.whatif import (
     against_concurrency,
     all_costs,
@@ -56,11 +64,12 @@ from cpi_model.ui.whatif import (
 
 __all__ = [
     "PAGES", "PRESETS", "against_concurrency", "against_load", "all_costs", "answer", "best_mix",
-    "cash_view", "catalog_tables", "cheapest", "errors_of_this_kind", "frame", "front",
+    "cash_view", "catalog_tables", "cheapest", "errors_of_this_kind", "fleet", "frame", "front",
     "hardware_table", "headline", "left_out", "levers", "limit_costs", "limits", "measured_runs",
     "modes", "never_measured", "notes", "own_measurements", "parts", "places", "precision_table",
     "prices_and_assumptions", "quality", "ranking", "refine", "roofline", "save_scenario",
     "saved_scenario", "saved_scenarios", "savings", "search", "side_by_side", "strongest",
-    "student", "subject", "throughput_latency", "under_load", "ways_against_volume", "ways_assume",
+    "student", "subject", "throughput_latency", "under_load", "waste_bridge", "waste_findings",
+    "waste_in_short", "waste_settings", "waste_table", "ways_against_volume", "ways_assume",
     "ways_in_short", "ways_table", "why",
 ]  # fmt: skip
