@@ -68,7 +68,7 @@ def fleet(
     places = list(range(len(shown) - 1, -1, -1))
     totals = [float(row["cost"]) * rate for row, _ in shown]
     idle = [float(row["idle"]) * rate for row, _ in shown]
-    high = 1.45 * max([*totals, 1e-9])
+    high = 1.6 * max([*totals, 1e-9])
     texts = [
         f"{short(name)}: {money(float(row['cost']), scenario)}, of which "
         f"{money(float(row['idle']), scenario)} idle"
@@ -78,12 +78,11 @@ def fleet(
     traces: list[dict[str, Any]] = [
         {
             "type": "bar", "orientation": "h", "name": name, "width": 0.66, "y": places,
-            "x": [float(f"{value:.6g}") for value in values], "base": bases,
+            "x": [float(f"{value:.6g}") for value in values],
             "marker": {"color": colour}, "hoverinfo": "text", "hovertext": texts,
         }
-        for name, values, bases, colour in (
-            ("Worked", worked, [0.0] * len(shown), palette.series[0]),
-            ("Idle", idle, worked, palette.series[1]),
+        for name, values, colour in (
+            ("Worked", worked, palette.series[0]), ("Idle", idle, palette.series[1]),
         )
     ]  # fmt: skip
     ends = [
@@ -94,6 +93,7 @@ def fleet(
     layout = base.layout(
         palette,
         height=ROW * max(len(shown), 1) + 56,
+        barmode="stack",
         margin={"l": 156, "r": 8, "t": 4, "b": 46},
         xaxis=base.axis(
             palette, range=[0, high], tickvals=ticks, ticktext=[large(tick) for tick in ticks],
@@ -110,8 +110,8 @@ def fleet(
 def _each(row: Mapping[str, Any], scenario: Scenario) -> str:
     each = float(row["each"])
     if math.isnan(each):
-        return "price unknown" if row["partial"] else "no requests"
-    return f"{money(each * MILLION, scenario)} per million"
+        return "unknown" if row["partial"] or row["requests"] != 0 else "no requests"
+    return money(each * MILLION, scenario)
 
 
 def describe_fleet(

@@ -782,7 +782,7 @@ def evidence(row: Mapping[str, Any]) -> str:
         return f"0 requests in {hours} on {replicas}"
     gpu = f"GPU p95 {row['gpu_p95_percent']:.3g} %"
     if title == "Idle GPU":
-        return f"{gpu} over {hours}, {row['requests']:,.0f} requests; {row['kept']:,.3g} stay"
+        return f"{gpu} over {hours}, {row['requests']:,.0f} requests; {row['kept']:,.3g} kept"
     if title == "Under-used GPU":
         return (
             f"GPU mean {row['gpu_mean_percent']:.3g} %, p95 {row['gpu_p95_percent']:.3g} % over "

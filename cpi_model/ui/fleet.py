@@ -354,7 +354,8 @@ def _by_group(found: Fleet, judged: Judged, costs: Costs, scenario: Scenario) ->
 
     st.markdown(
         "##### Cost by",
-        help="Beside each bar: the fully loaded cost of a million requests, idle time included.",
+        help="Of a million requests the fully loaded cost is shown: all that is paid for the model "
+        "or team, over its requests. It is unknown where a price or a number of requests is.",
     )
     group: By = st.segmented_control(
         "Cost by", list(get_args(By)), format_func=GROUPS.__getitem__, default="model",
@@ -373,8 +374,10 @@ def _by_group(found: Fleet, judged: Judged, costs: Costs, scenario: Scenario) ->
         charts.fleet(rows, names, scenario, draw.palette()), "fleet_groups",
         charts.describe_fleet(rows, names, costs, scenario),
     )  # fmt: skip
-    more = f"The dearest {len(rows)} of {len(frame):,}. " if len(frame) > len(rows) else ""
-    st.caption(f"{more}All of them are in the file.")
+    most = f" The dearest {len(rows)} of {len(frame):,}; the file has all." * (
+        len(frame) > len(rows)
+    )
+    st.caption(f"Beside each bar: what a million requests cost, idle time included.{most}")
     draw.download("Table as CSV", _readable(frame), f"fleet-by-{group}.csv")
 
 
