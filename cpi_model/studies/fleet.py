@@ -567,7 +567,7 @@ THRESHOLDS = (
     Threshold("under_hours", "Under-used: for", "Less time says nothing of a usual week.", 336.0,
               100_000.0, "h", "AWS Compute Optimizer: 14 days are looked at"),
     Threshold("under_margin", "Under-used: margin", "Replicas kept are R + margin × √R, with R "
-              "those that are busy at the 95th percentile: at 1 about one request in five waits.",
+              "those that are busy at the 95th percentile: at 1 about one request in four waits.",
               1.0, 10.0, "", "Halfin and Whitt, square-root staffing, 1981", "1981-06-01"),
     Threshold("version_share", "Old version: requests below", "Share of the requests of its model.",
               5.0, 100.0, "%", ASSUMED),
