@@ -47,12 +47,17 @@ GOALS = {
     "hardware_slider_to_paint_ms": "under 1000",
     "buying_slider_to_paint_ms": "under 200",
     "buying_slider_to_paint_p95_ms": "under 350",
+    "waste_slider_to_paint_ms": "under 200",
+    "waste_slider_to_paint_p95_ms": "under 350",
+    "fleet_rows": "at least 100000",
+    "fleet_s": "under 2",
 }
 SLIDER = "Concurrency"
 OTHER_PAGES = {
     "compression": ("Compression?v=1&q=fp8&dm=head&basis=marginal&c=4", SLIDER),
     "batching": ("Batching?v=1", SLIDER),
     "buying": ("Buying?v=1", SLIDER),
+    "waste": ("Waste?v=1", SLIDER),
     # Every press is a search of the whole catalog.
     "hardware": ("Hardware?v=1", "Requests per second"),
 }
@@ -85,7 +90,7 @@ def _print(name: str, value: float) -> None:
 def _engine() -> None:
     for measurement, times in (
         ("many", 1), ("optimiser", 1), ("single", 1), ("catalog", 5), ("import", 5),
-        ("simulation", 1), ("traffic", 1), ("exports", 1),
+        ("simulation", 1), ("traffic", 1), ("exports", 1), ("fleet", 1),
     ):  # fmt: skip
         _print_medians(measurement, times)
     _print_medians("estimate", PROCESSES)

@@ -555,11 +555,11 @@ THRESHOLDS = (
     Threshold("idle_p95", "Idle GPU: p95 below", "GPU utilisation, 95th percentile.", 5.0, 100.0,
               "%", ASSUMED),
     Threshold("idle_running", "Idle GPU: requests in progress below", "Mean number; without that "
-              "column only rows with no request count.", 0.1, 1e6, "requests", ASSUMED),
+              "column only rows with no request count.", 0.1, 1e6, "", ASSUMED),
     Threshold("idle_hours", "Idle GPU: for", "Younger ones are left alone.", 24.0, 100_000.0, "h",
               "practice on Kubernetes: 1 hour to 1 day"),
     Threshold("least_replicas", "Replicas left alone", "Minimum of a row that states none.", 1.0,
-              1e6, "replicas", ASSUMED),
+              1e6, "", ASSUMED),
     Threshold("under_mean", "Under-used: mean below", "GPU utilisation.", 40.0, 100.0, "%",
               "Cloudaware: average below 40 %"),
     Threshold("under_p95", "Under-used: p95 below", "GPU utilisation, 95th percentile.", 50.0,

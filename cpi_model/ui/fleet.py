@@ -29,12 +29,11 @@ GROUPS = {"model": "Model", "version": "Version", "team": "Team"}
 
 
 def _kept(name: str, key: object, make: Callable[[], Any]) -> Any:
-    """A result of this session's own table, made anew when what it depends on has changed."""
-    known = st.session_state.get(name)
-    if known is None or known[0] != key:
-        with draw.turns(), st.spinner("Looking through the table", show_time=True):
-            known = st.session_state[name] = (key, make())
-    return known[1]
+    def computed() -> Any:
+        with draw.turns():
+            return make()
+
+    return draw.kept(name, key, computed, "Looking through the table")
 
 
 def _put(table: Table | None) -> None:
@@ -152,12 +151,10 @@ def _thresholds() -> dict[str, float]:
     from cpi_model.studies.fleet import DEFAULTS, THRESHOLDS
 
     chosen: dict[str, float] = DEFAULTS | st.session_state.get("fleet_thresholds", {})
-    changed = sum(chosen[id] != value for id, value in DEFAULTS.items())
-    mark = f" · {changed} changed" if changed else ""
+    # Its name stays the same: under another one it would close while somebody types.
     section = st.expander(
-        f"Rules and thresholds{mark}", key="fleet_rules", on_change="rerun",
-        icon=":material/tune:",
-    )  # fmt: skip
+        "Rules and thresholds", key="fleet_rules", on_change="rerun", icon=":material/tune:"
+    )
     if not section.open:
         return chosen
     with section:
@@ -180,7 +177,7 @@ def _thresholds() -> dict[str, float]:
                         help=f"{each.help}\n\nFrom 0 to {each.high:,.0f}. Default "
                         f"{each.default:g}: {each.source}, {each.as_of}.",
                     )  # fmt: skip
-        if changed:
+        if chosen != DEFAULTS:
             st.button("Take the changes back", icon=":material/undo:", on_click=_reset_thresholds)
     return chosen
 
@@ -292,9 +289,7 @@ def _left_out(found: Fleet) -> None:
         lines += [f"And {more:,} more."] * (more > 0)
     rows = len({each.row for each in found.problems})
     with st.container(height=220 if len(lines) > 5 else "content", border=False):
-        draw.sentences(
-            f"{draw.counted(rows, 'row')} left out; the other {len(found.rows):,} are used.", lines
-        )
+        draw.sentences(f"{draw.counted(rows, 'row')} left out; used: {len(found.rows):,}", lines)
 
 
 def _to_the_cent(amount: Decimal, scenario: Scenario) -> str:

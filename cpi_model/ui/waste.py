@@ -10,7 +10,7 @@ import streamlit as st
 
 from cpi_model import charts
 from cpi_model.catalog import catalog
-from cpi_model.export import money, percent
+from cpi_model.export import money, percent, setting
 from cpi_model.scenario import FIELDS, Scenario
 from cpi_model.studies import waste
 from cpi_model.studies.answer import Answer
@@ -156,7 +156,7 @@ def _finding(each: Finding, scenario: Scenario) -> None:
 def _what(each: Finding) -> str:
     """What a button changes, and what becomes of the limits."""
     changes = ", ".join(
-        f"{FIELDS[name].title}: {controls.CHOICES.get(str(value), str(value))}"
+        f"{FIELDS[name].title}: {controls.CHOICES.get(str(value)) or setting(FIELDS[name], value)}"
         for name, value in each.changes.items()
     )
     before, after = (percent(share) for share in each.in_time)
