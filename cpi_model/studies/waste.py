@@ -416,15 +416,22 @@ def _advice(id: str, found: Bridge) -> _Advice:
             {"scaling_lag_share": 0.5 * s.scaling_lag_share},
         )  # fmt: skip
     if id == "idle":
-        return _Advice(
+        busy = (
             f"{production}, sized for {s.peak_to_mean:g} times the average traffic; on average "
-            f"{_percent(float(e.utilisation))} busy.",
-            "medium", f"Autoscaling is assumed to lag by {_percent(s.scaling_lag_share)}; bursts "
-            "can make it dearer.",
-            "Commit less, as the Buying page works out, or fill quiet hours with work that can "
-            "wait: a commitment is paid at night as well." if s.purchase.startswith("reserved")
-            else "Let replicas follow the traffic, or fill quiet hours with work that can wait.",
-            {} if s.purchase.startswith("reserved") else {"scaling": "follow"},
+            f"{_percent(float(e.utilisation))} busy."
+        )
+        if s.purchase.startswith("reserved"):
+            return _Advice(
+                busy, "medium", "A commitment is paid at night as well.",
+                "Commit less, as the Buying page works out, or fill quiet hours with work that can "
+                "wait.", {},
+            )  # fmt: skip
+        return _Advice(
+            busy, "medium",
+            f"Autoscaling is assumed to lag by {_percent(s.scaling_lag_share)}; bursts can make it "
+            "dearer.",
+            "Let replicas follow the traffic, or fill quiet hours with work that can wait.",
+            {"scaling": "follow"},
         )  # fmt: skip
     here = next(part for part in found.parts if part.kind.id == "packing")
     now = here.alone > LEAST * found.real * found.per_month

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -18,7 +19,7 @@ from cpi_model.units import MILLION
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cpi_model.studies.fleet import Costs, Fleet, Judged, Table
+    from cpi_model.studies.fleet import By, Costs, Fleet, Judged, Table
 
 MOST_EDITED = 1000
 """Rows of a table that is edited on the page."""
@@ -39,6 +40,8 @@ def _kept(name: str, key: object, make: Callable[[], Any]) -> Any:
 def _put(table: Table | None) -> None:
     """Another table, or none; a new number empties the box and tells its results apart."""
     session = st.session_state
+    for name in ("fleet_checked", "fleet_seen", "fleet_edited", "fleet_shown"):
+        session.pop(name, None)
     session["fleet"] = table
     session["fleet_number"] = session.get("fleet_number", 0) + 1
     session["fleet_refusal"] = ""
@@ -55,8 +58,9 @@ def _take_file(key: str) -> None:
         return
     try:
         table = fleet.read(file.name, file.read(uploads.LARGEST_FILE + 1))
-        fleet.checked(table, catalog())
+        checked = fleet.checked(table, catalog())
         _put(table)
+        session["fleet_checked"] = (table, checked)
     except UnusableTable as problem:
         session["fleet_number"] = session.get("fleet_number", 0) + 1
         session["fleet_refusal"] = str(problem)
@@ -184,8 +188,6 @@ def _thresholds() -> dict[str, float]:
 
 def _edited(table: Table) -> Table:
     """The table as it is after edits on the page."""
-    from dataclasses import replace
-
     import pandas as pd
 
     from cpi_model.studies import fleet as study
@@ -246,36 +248,54 @@ def _edited(table: Table) -> Table:
 # Results ------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """Everything that is shown of a fleet, worked out once."""
+
+    fleet: Fleet
+    judged: Judged
+    costs: Costs
+    groups: dict[By, pd.DataFrame]
+    rules: pd.DataFrame
+    findings: pd.DataFrame
+
+
+def _seen(fleet: Fleet, thresholds: dict[str, float]) -> _Seen:
+    from cpi_model.studies import fleet as study
+
+    judged = study.judge(fleet, thresholds)
+    return _Seen(
+        fleet, judged, study.costs(fleet),
+        {group: study.by(fleet, judged, group) for group in study.GROUPS},
+        study.totals(fleet, judged), study.findings(fleet, judged),
+    )  # fmt: skip
+
+
 def _results(table: Table, thresholds: dict[str, float], scenario: Scenario) -> None:
     from cpi_model.studies import fleet as study
     from cpi_model.studies.validate import UnusableTable
 
-    number = st.session_state.get("fleet_number", 0)
     try:
-        found: Fleet = _kept("fleet_checked", (number, table), lambda: study.checked(
-            table, catalog()
-        ))  # fmt: skip
+        fleet: Fleet = _kept("fleet_checked", table, lambda: study.checked(table, catalog()))
     except UnusableTable as problem:
         st.text(str(problem))
         return
-    judged: Judged = _kept(
-        "fleet_judged", (number, table, tuple(thresholds.items())),
-        lambda: study.judge(found, thresholds),
-    )  # fmt: skip
-    _left_out(found)
-    for note in found.notes:
+    _left_out(fleet)
+    for note in fleet.notes:
         st.text(note)
-    if found.rows.empty:
+    if fleet.rows.empty:
         st.caption("No row can be used.")
         return
-    costs = study.costs(found)
-    _strip(costs, found, judged, scenario)
+    seen: _Seen = _kept(
+        "fleet_seen", (table, tuple(thresholds.items())), lambda: _seen(fleet, thresholds)
+    )
+    _strip(seen, scenario)
     left, right = st.columns(2, gap="large")
     with left:
-        _by_group(found, judged, costs, scenario)
+        _by_group(seen, scenario)
     with right:
-        _rules(found, judged, scenario)
-    _findings(found, judged)
+        _rules(seen, scenario)
+    _findings(seen)
 
 
 def _left_out(found: Fleet) -> None:
@@ -299,11 +319,11 @@ def _to_the_cent(amount: Decimal, scenario: Scenario) -> str:
     return f"${amount:,.2f}"
 
 
-def _strip(costs: Costs, found: Fleet, judged: Judged, scenario: Scenario) -> None:
+def _strip(seen: _Seen, scenario: Scenario) -> None:
     from cpi_model.studies.fleet import cents
 
-    whole = float(costs.total)
-    saving = cents(int(judged.saving.sum()))
+    costs = seen.costs
+    whole, saving = float(costs.total), cents(int(seen.judged.saving.sum()))
     partial = f"partial: {draw.counted(costs.unpriced, 'price')} unknown" if costs.partial else ""
 
     def share(part: Decimal) -> str:
@@ -344,19 +364,17 @@ def _strip(costs: Costs, found: Fleet, judged: Judged, scenario: Scenario) -> No
             )  # fmt: skip
 
 
-def _by_group(found: Fleet, judged: Judged, costs: Costs, scenario: Scenario) -> None:
-    from cpi_model.studies.fleet import By, by
-
+def _by_group(seen: _Seen, scenario: Scenario) -> None:
     st.markdown(
         "##### Cost by",
         help="Of a million requests the fully loaded cost is shown: all that is paid for the model "
         "or team, over its requests. It is unknown where a price or a number of requests is.",
     )
     group: By = st.segmented_control(
-        "Cost by", list(get_args(By)), format_func=GROUPS.__getitem__, default="model",
+        "Cost by", list(seen.groups), format_func=GROUPS.__getitem__, default="model",
         required=True, key="fleet_by", label_visibility="collapsed",
     )  # fmt: skip
-    frame = by(found, judged, group)
+    frame = seen.groups[group]
     rows = [
         {str(name): value for name, value in row.items()}
         for row in frame.head(charts.MOST_GROUPS).to_dict("records")
@@ -367,7 +385,7 @@ def _by_group(found: Fleet, judged: Judged, costs: Costs, scenario: Scenario) ->
     ]
     draw.chart(
         charts.fleet(rows, names, scenario, draw.palette()), "fleet_groups",
-        charts.describe_fleet(rows, names, costs, scenario),
+        charts.describe_fleet(rows, names, seen.costs, scenario),
     )  # fmt: skip
     most = f" The dearest {len(rows)} of {len(frame):,}; the file has all." * (
         len(frame) > len(rows)
@@ -387,10 +405,8 @@ def _readable(frame: pd.DataFrame) -> pd.DataFrame:
     })  # fmt: skip
 
 
-def _rules(found: Fleet, judged: Judged, scenario: Scenario) -> None:
-    from cpi_model.studies.fleet import totals
-
-    frame = totals(found, judged)
+def _rules(seen: _Seen, scenario: Scenario) -> None:
+    frame = seen.rules
     st.markdown("##### What serves nobody", help="By rule, the dearest first; netted.")
     if frame.empty:
         st.caption("No rule found anything.")
@@ -404,10 +420,10 @@ def _rules(found: Fleet, judged: Judged, scenario: Scenario) -> None:
             st.caption(str(row["advice"]))
 
 
-def _findings(found: Fleet, judged: Judged) -> None:
-    from cpi_model.studies.fleet import evidences, findings
+def _findings(seen: _Seen) -> None:
+    from cpi_model.studies.fleet import evidences
 
-    frame = findings(found, judged)
+    frame = seen.findings
     if frame.empty:
         return
     top = frame.head(MOST_FINDINGS)
