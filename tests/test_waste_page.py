@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from cpi_model.charts import DARK, LIGHT
 from cpi_model.export import money
 from cpi_model.scenario import Scenario
 from cpi_model.studies import fleet as study
-from cpi_model.studies import waste
+from cpi_model.studies import uploads, waste
 from cpi_model.units import MILLION
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -172,6 +173,11 @@ def test_a_file_with_two_bad_rows_names_them_and_uses_the_others() -> None:
     # Somebody's text is text: in tables and plain lines, nowhere in what is rendered.
     assert "<b>" not in "\n".join(e.value for e in [*opened.markdown, *opened.caption])
     assert opened.dataframe[0].value["resource"][0] == "<b>zombie</b>"
+
+
+def test_the_server_takes_files_as_large_as_the_page_says() -> None:
+    config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
+    assert config["server"]["maxUploadSize"] * 1_000_000 >= uploads.LARGEST_FILE
 
 
 def test_a_file_that_cannot_be_used_leaves_what_was_there() -> None:
