@@ -233,7 +233,12 @@ def test_a_phone_shows_everything_without_sideways_scrolling(
         color_scheme="dark" if theme == "dark" else "light",
     ) as context:
         page = context.new_page()
-        pages = (("", CHART), ("Batching", CHART), ("Catalog", "[data-testid=stDataFrame]"))
+        pages = (
+            ("", CHART),
+            ("Batching", CHART),
+            ("Waste", CHART),
+            ("Catalog", "[data-testid=stDataFrame]"),
+        )
         for path, mark in pages:
             live.open_app(page, f"{app_url}/{path}")
             page.locator(mark).first.wait_for(state="attached", timeout=30_000)
