@@ -1,6 +1,7 @@
 """Speed and memory of the model itself, each figure measured in a process of its own.
 
 python -m bench.engine many|optimiser|single|catalog|import|estimate|simulation|exports|traffic
+    |fleet
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ CONCURRENCIES = (1.0, 1024.0)
 PRICE_LOG_SD = 0.5
 BUSY_SHARE = 0.7
 """Load of the simulated replica over its capacity."""
+FLEET_ROWS = 100_000
 
 
 def draw_inputs(count: int, seed: int, choices: int = CHOICES) -> Inputs:
@@ -236,6 +238,29 @@ def traffic() -> dict[str, float]:
     }
 
 
+def fleet() -> dict[str, float]:
+    """A table of a hundred thousand resources: read, priced, shared out and looked through."""
+    from cpi_model.catalog import catalog
+    from cpi_model.studies import fleet as study
+
+    _stay_on_one_core()
+    facts = catalog()
+    header, *rows = study.EXAMPLE.read_text(encoding="utf-8").splitlines()
+    many_rows = (rows[number % len(rows)] for number in range(FLEET_ROWS))
+    content = "\n".join([header, *many_rows]).encode()
+
+    def everything() -> None:
+        whole = study.checked(study.read("fleet.csv", content), facts)
+        judged = study.judge(whole)
+        study.costs(whole)
+        for group in study.GROUPS:
+            study.by(whole, judged, group)
+        study.findings(whole, judged)
+
+    best = min(_seconds(everything) for _ in range(3))
+    return {"fleet_rows": FLEET_ROWS, "fleet_s": round(best, 3)}
+
+
 def _stay_on_one_core() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
@@ -261,6 +286,7 @@ MEASUREMENTS: dict[str, Callable[[], dict[str, float]]] = {
     "simulation": simulation,
     "exports": exports,
     "traffic": traffic,
+    "fleet": fleet,
 }
 
 if __name__ == "__main__":

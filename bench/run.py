@@ -49,6 +49,10 @@ GOALS = {
     "buying_slider_to_paint_p95_ms": "under 350",
     "compare_slider_to_paint_ms": "under 200",
     "compare_slider_to_paint_p95_ms": "under 350",
+    "waste_slider_to_paint_ms": "under 200",
+    "waste_slider_to_paint_p95_ms": "under 350",
+    "fleet_rows": "at least 100000",
+    "fleet_s": "under 2",
 }
 SLIDER = "Concurrency"
 OTHER_PAGES = {
@@ -56,6 +60,7 @@ OTHER_PAGES = {
     "batching": ("Batching?v=1", SLIDER),
     "buying": ("Buying?v=1", SLIDER),
     "compare": ("Compare?v=1&A=AwA&B=q6sjEZiZAAA", SLIDER),
+    "waste": ("Waste?v=1", "Requests per second"),
     # Every press is a search of the whole catalog.
     "hardware": ("Hardware?v=1", "Requests per second"),
 }
@@ -88,7 +93,7 @@ def _print(name: str, value: float) -> None:
 def _engine() -> None:
     for measurement, times in (
         ("many", 1), ("optimiser", 1), ("single", 1), ("catalog", 5), ("import", 5),
-        ("simulation", 1), ("traffic", 1), ("exports", 1),
+        ("simulation", 1), ("traffic", 1), ("exports", 1), ("fleet", 1),
     ):  # fmt: skip
         _print_medians(measurement, times)
     _print_medians("estimate", PROCESSES)

@@ -786,6 +786,173 @@ def _print_buying(scenario: Scenario, document: Mapping[str, Any]) -> None:
     _print_lines(["", f"Link: {document['link']}"])
 
 
+# waste -------------------------------------------------------------------------------------------
+
+MOST_LEFT_OUT = 20
+MOST_FINDINGS = 40
+"""Rows of these tables; --json has more."""
+
+
+@app.command()
+def waste(
+    fleet: Annotated[
+        Path | None,
+        typer.Option("--fleet", metavar="FILE", help="A table of resources (CSV) instead."),
+    ] = None,
+    thresholds: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--threshold", metavar="ID=NUMBER",
+            help="Change a threshold of the rules for a fleet; may be given again.",
+        ),
+    ] = None,
+    link: Link = None, file: File = None, assignments: Assignments = None, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """What is paid for nothing: by a scenario, or by a fleet of resources in a file."""
+    if fleet is not None:
+        if any(given is not None for given in (link, file, assignments)):
+            raise BadInput("--fleet takes no scenario: give one or the other.")
+        _waste_of_fleet(fleet, thresholds or (), as_json)
+        return
+    if thresholds:
+        raise BadInput("--threshold is of the rules for a fleet: give --fleet as well.")
+    from cpi_model.studies import waste as study
+    from cpi_model.studies.answer import answer
+
+    scenario, facts = _scenario(link, file, assignments), _facts()
+    result = answer(scenario, facts)
+    found = study.bridge(scenario, facts) if result.feasible else None
+    if found is None:
+        raise BadInput("This cannot work. " + " ".join(result.reasons))
+    document = study.summary(found, facts)
+    if as_json:
+        _print_json(document)
+    else:
+        _print_waste(scenario, document)
+
+
+def _print_waste(scenario: Scenario, document: Mapping[str, Any]) -> None:
+    from cpi_model.units import MILLION, PERCENT
+
+    rate, currency = scenario.currency_per_usd, scenario.currency
+    whole = document["monthly_cost_usd"]
+
+    def row(title: str, monthly: float, each: float, alone: float | None) -> dict[str, object]:
+        return {
+            "title": title, "monthly": monthly * rate, "million": each * MILLION * rate,
+            "share": monthly / whole / PERCENT, "alone": None if alone is None else alone * rate,
+        }  # fmt: skip
+
+    rows = [
+        row("Needed", document["perfect_monthly_cost_usd"],
+            document["perfect_cost_per_inference_usd"], None),
+        *(
+            row(f"+ {each['title']}", each["monthly_usd"], each["per_inference_usd"],
+                each["alone_monthly_usd"])
+            for each in reversed(document["parts"])
+        ),
+        row("Paid", whole, document["cost_per_inference_usd"], None),
+    ]  # fmt: skip
+    _print_table(
+        {
+            "title": "Fully loaded", "monthly": f"{currency} per month",
+            "million": f"{currency} per million", "share": "%", "alone": "alone, per month",
+        },
+        rows,
+    )  # fmt: skip
+    _print_lines([
+        "Kinds are switched off from the bottom up, so that nothing counts twice; alone: as the "
+        "only one.", "",
+    ])  # fmt: skip
+    for each in document["findings"]:
+        _print_lines([
+            f"{each['title']}, {_digits(each['monthly_usd'] * rate)} {currency} per month, "
+            f"confidence {each['confidence']}: {each['evidence']}",
+            f"  {each['advice']} ({each['why']})",
+        ])  # fmt: skip
+        if each["changes"]:
+            options = " ".join(f"--set {name}={value}" for name, value in each["changes"].items())
+            saves = _digits(each["saves_monthly_usd"] * rate)
+            _print_lines([f"      {options}   saves {saves} {currency} per month"])
+    _print_lines(["", f"Link: {document['link']}"])
+
+
+def _waste_of_fleet(path: Path, given: Sequence[str], as_json: bool) -> None:
+    from cpi_model.studies import fleet as study
+    from cpi_model.studies.validate import UnusableTable
+
+    thresholds: dict[str, float] = {}
+    problems = []
+    for assignment in given:
+        id, _, text = assignment.partition("=")
+        try:
+            thresholds[id.strip()] = float(text)
+        except ValueError:
+            problems.append(f"--threshold {assignment!r} is not ID=NUMBER.")
+            continue
+        problems += [problem] if (problem := study.refused(id.strip(), float(text))) else []
+    if problems:
+        _refuse(problems)
+    try:
+        fleet = study.checked(study.read_file(path), _facts())
+    except UnusableTable as problem:
+        raise BadInput(str(problem)) from None
+    document = study.summary(fleet, thresholds)
+    if as_json:
+        _print_json(document)
+    else:
+        _print_fleet(document)
+
+
+def _print_fleet(document: Mapping[str, Any]) -> None:
+    from cpi_model.units import MILLION
+
+    parts = ("total", "allocated", "idle", "unallocated", "saving")
+    _print_table(
+        {"part": "USD", "amount": ""},
+        [
+            {"part": name if name != "saving" else "findings, netted",
+             "amount": f"{float(document[f'{name}_usd']):,.2f}"}
+            for name in parts
+        ],
+    )  # fmt: skip
+    if document["partial"]:
+        _print_lines([
+            f"Partial: of {document['rows_without_price']:,} rows nobody knows the price.", "",
+        ])  # fmt: skip
+    _print_table(
+        {
+            "model": "Model", "rows": "rows", "requests": "requests", "cost": "USD",
+            "idle": "of it idle", "million": "USD per million", "saving": "findings, USD",
+        },
+        [
+            row | {
+                "model": row["model"] or "(none)",
+                "million": None if row["each"] is None else row["each"] * MILLION,
+            }
+            for row in document["by"]["model"][:MOST_FINDINGS]
+        ],
+    )  # fmt: skip
+    _print_table(
+        {
+            "row": "Row", "resource": "resource", "finding": "finding", "saving": "USD saved",
+            "confidence": "confidence", "evidence": "evidence",
+        },
+        document["findings"][:MOST_FINDINGS], spare=("confidence",),
+    )  # fmt: skip
+    if (more := document["findings_in_all"] - MOST_FINDINGS) > 0:
+        _print_lines([f"And {more:,} more findings."])
+    left_out = document["rows_left_out"]
+    _print_lines(
+        f"Row {each['row']:,}{', ' + each['column'] if each['column'] else ''} left out: "
+        f"{each['reason']}."
+        for each in left_out[:MOST_LEFT_OUT]
+    )
+    if (more := document["rows_left_out_in_all"] - MOST_LEFT_OUT) > 0:
+        _print_lines([f"And {more:,} more rows left out."])
+    _print_lines(document["notes"])
+
+
 # prices ------------------------------------------------------------------------------------------
 
 MOST_CHANGES = 40

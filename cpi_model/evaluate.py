@@ -144,8 +144,9 @@ BESIDE_SPEED = frozenset((
     "image_bytes", "instance_price", "live_versions", "load_balancer_byte_price",
     "load_balancer_price", "log_bytes", "log_price", "lookup_price", "lookup_time",
     "memory_price_share", "min_replicas", "monitoring_price", "nonproduction_share",
-    "object_storage_price", "on_call_price", "peak_power", "peak_to_mean", "platform_share", "pue",
-    "replicas_follow", "request_bytes", "requests_per_s", "response_bytes", "scaling_lag_share",
+    "object_storage_price", "old_min_replicas", "old_traffic_share", "on_call_price", "peak_power",
+    "peak_to_mean", "platform_share", "pue", "replicas_follow", "request_bytes", "requests_per_s",
+    "response_bytes", "scaling_lag_share",
     "slo_latency", "slo_tpot", "slo_ttft", "spare_replicas", "storage_price", "stored_share",
     "stored_versions", "success_share", "training_price", "ttft_log_sd",
 ))  # fmt: skip
@@ -815,11 +816,18 @@ def _evaluate(x: Inputs, speed: Performance) -> Estimate:
 
     # Replicas: whole ones for the peak, or as many as the traffic needs from hour to hour.
     peak_load = load * x.peak_to_mean
-    floor = x.min_replicas * x.live_versions
+    floor = floor_replicas(x)
     needed = pricing.replicas_for_load(peak_load, capacity, x.target_utilisation)
-    at_peak = np.maximum(np.maximum(needed, floor), x.live_versions) + x.spare_replicas
-    following = load / (capacity * x.target_utilisation)
-    following = np.maximum(following * (1.0 + x.scaling_lag_share), floor) + x.spare_replicas
+    needed = np.maximum(np.maximum(needed, floor), x.live_versions)
+    busy = load / (capacity * x.target_utilisation) * (1.0 + x.scaling_lag_share)
+    following = np.maximum(busy, floor)
+    apart = np.greater_equal(x.old_traffic_share, 0.0)
+    if np.any(apart):
+        whole_ones, moving_ones = _by_version(x, peak_load, busy, capacity)
+        needed = np.where(apart, whole_ones, needed)
+        following = np.where(apart, moving_ones, following)
+    at_peak = needed + x.spare_replicas
+    following = following + x.spare_replicas
     fixed = np.greater(x.fixed_replicas, 0.0)
     peak_replicas = np.where(fixed, x.fixed_replicas, at_peak)
     replicas = np.where(
@@ -998,6 +1006,32 @@ def _evaluate(x: Inputs, speed: Performance) -> Estimate:
         cached_token_cost=cached_token_cost,
         output_token_cost=output_token_cost,
     )
+
+
+def floor_replicas(x: Inputs) -> Numeric:
+    """Replicas of all live versions that are kept whatever the traffic."""
+    return x.min_replicas + (x.live_versions - 1.0) * x.old_min_replicas
+
+
+def _by_version(
+    x: Inputs, peak_load: Numeric, busy: Numeric, capacity: Numeric
+) -> tuple[Numeric, Numeric]:
+    """Replicas at the peak and following the traffic, where each version has its own.
+
+    `busy` are those that follow the traffic of all versions.
+    """
+    others = x.live_versions - 1.0
+    newest, other = pricing.load_by_version(
+        1.0, x.live_versions, np.maximum(x.old_traffic_share, 0.0)
+    )
+    first, rest = (
+        pricing.replicas_for_load(share * peak_load, capacity, x.target_utilisation)
+        for share in (newest, other)
+    )
+    at_peak = np.maximum(np.maximum(first, x.min_replicas), 1.0)
+    at_peak = at_peak + others * np.maximum(np.maximum(rest, x.old_min_replicas), 1.0)
+    following = np.maximum(newest * busy, x.min_replicas)
+    return at_peak, following + others * np.maximum(other * busy, x.old_min_replicas)
 
 
 def _waiting(x: Inputs, speed: Performance, arrivals: Numeric, utilisation: Numeric) -> Numeric:

@@ -281,7 +281,7 @@ class Inputs:
     # capacity
     replicas_follow: Numeric  # 1 where replicas follow the traffic, 0 where they stay
     fixed_replicas: Numeric  # 1, 0 where the number follows from the load
-    min_replicas: Numeric  # 1, per live version
+    min_replicas: Numeric  # 1, of the newest version
     spare_replicas: Numeric  # 1
     target_utilisation: Numeric  # 1
     scaling_lag_share: Numeric  # 1
@@ -289,6 +289,8 @@ class Inputs:
     counted_instances: Numeric  # 1, the same of instances
     nonproduction_share: Numeric  # 1
     live_versions: Numeric  # 1
+    old_traffic_share: Numeric  # 1, of versions but the newest; below 0 where all share replicas
+    old_min_replicas: Numeric  # 1, of each of them
     # overheads
     stored_versions: Numeric  # 1
     storage_price: Numeric  # USD/(B s), disk
@@ -981,7 +983,7 @@ def numbers(scenario: Scenario, choice: Choice, fitted: Coefficients) -> Inputs:
         **device(scenario, choice, fitted),
         **_serving(scenario, choice),
         **price_paid(scenario, choice, fitted),
-        **_capacity(scenario),
+        **capacity(scenario),
         **_overheads(scenario),
     )
 
@@ -1548,7 +1550,9 @@ def _memory_share(scenario: Scenario, choice: Choice, fitted: Coefficients) -> f
     return assumed.ram_share_accelerated + assumed.accelerator_share * assumed.device_memory_share
 
 
-def _capacity(scenario: Scenario) -> dict[str, float]:
+def capacity(scenario: Scenario) -> dict[str, float]:
+    """How many replicas there are, by the names of the inputs."""
+    older, least = scenario.old_traffic_share, scenario.old_min_replicas
     return {
         "replicas_follow": float(scenario.scaling == "follow"),
         "fixed_replicas": float(scenario.fixed_replicas) if scenario.scaling == "fixed" else 0.0,
@@ -1560,6 +1564,8 @@ def _capacity(scenario: Scenario) -> dict[str, float]:
         "counted_instances": -1.0,
         "nonproduction_share": scenario.nonproduction_share,
         "live_versions": float(scenario.live_versions),
+        "old_traffic_share": -1.0 if older is None else older,
+        "old_min_replicas": float(scenario.min_replicas if least is None else least),
         "stored_versions": float(max(scenario.stored_versions, scenario.live_versions)),
     }
 

@@ -59,7 +59,7 @@ disc spotx unused si sr sk sf sm qt op oy ov ow oh ot oc os of vp vc vi vm ai ao
 msh sc n min spare util lag nonprod stor obj img log logp reqkb reskb egsh eg xzsh xz lb
 lbgb cp mon agent plat oncall pue grid cur fx per basis swing
 tr ds ph ww mcv bm spw sph spm seed gm gl gh
-pol ptg max pst ptl pcd pco phr psh cns cip cwl ces pql pto
+pol ptg max pst ptl pcd pco phr psh cns cip cwl ces pql pto oldsh oldmin
 """
 PACKED_ORDER = tuple(_IN_ORDER.split())
 """Keys in the order of packed values. New ones go to the end; none is moved or taken out."""

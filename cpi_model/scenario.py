@@ -241,6 +241,19 @@ class Scenario(BaseModel):
         "Versions of the model kept running at once. Each needs its own minimum of replicas.",
         unit="versions", ge=1, le=100,
     )  # fmt: skip
+    old_traffic_share: float | None = _field(
+        "model", "oldsh", None, "Traffic of older versions",
+        "Share of the requests that live versions other than the newest answer, in equal parts. "
+        "Each version then has whole replicas of its own. Empty: versions together have no more "
+        "replicas than the load and one for each of them need.",
+        unit="share", ge=0, le=1, step=0.01,
+    )  # fmt: skip
+    old_min_replicas: int | None = _field(
+        "model", "oldmin", None, "Minimum replicas of an older version",
+        "Kept running for each live version but the newest, traffic or not. Empty: as many as for "
+        "the newest.",
+        unit="replicas", ge=0, le=10_000,
+    )  # fmt: skip
     stored_versions: int = _field(
         "model", "kept", 3, "Stored versions",
         "Versions of the weights kept in storage, the live ones included.",

@@ -234,7 +234,12 @@ def test_a_phone_shows_everything_without_sideways_scrolling(
         color_scheme="dark" if theme == "dark" else "light",
     ) as context:
         page = context.new_page()
-        pages = (("", CHART), ("Batching", CHART), ("Catalog", "[data-testid=stDataFrame]"))
+        pages = (
+            ("", CHART),
+            ("Batching", CHART),
+            ("Waste", CHART),
+            ("Catalog", "[data-testid=stDataFrame]"),
+        )
         for path, mark in pages:
             live.open_app(page, f"{app_url}/{path}")
             page.locator(mark).first.wait_for(state="attached", timeout=30_000)
@@ -378,3 +383,52 @@ def cost_of(scenario: Scenario) -> float:
     estimate = answer(scenario, catalog()).estimate
     assert estimate is not None
     return float(estimate.cost_per_inference)
+
+
+def test_a_remedy_against_waste_is_in_the_address_and_back_takes_it_back(
+    page: Page, app_url: str
+) -> None:
+    live.open_app(page, f"{app_url}/Waste?v=1&nonprod=0.5")
+    page.locator(CHART).first.wait_for(state="attached", timeout=20_000)
+    before = figure(page, "Paid for nothing")
+    page.locator(".st-key-remedy_nonproduction button").first.click()
+    wait_until(page, lambda: scenario_of(page).nonproduction_share < 0.5, "a smaller share")
+    wait_until(page, lambda: figure(page, "Paid for nothing") != before, "less waste")
+    page.go_back()
+    wait_until(page, lambda: figure(page, "Paid for nothing") == before, "the waste before")
+    slider(page, "Target utilisation")
+    page.keyboard.press("End")
+    wait_until(page, lambda: scenario_of(page).target_utilisation == 1.0, "the slider's address")
+    wait_until(page, lambda: figure(page, "Paid for nothing") != before, "another waste")
+
+
+def test_a_fleet_with_bad_rows_that_is_dropped_and_edited(page: Page, app_url: str) -> None:
+    table = (
+        b"resource,model,hardware,replicas,hours,usd_per_hour,requests\n"
+        b"<img src=x onerror=alert(1)>,llama,own,2,100,3,1000\n"
+        b"second,llama,own,many,100,3,10\n"
+        b"third,llama,own,1,100,-3,10\n"
+    )
+    live.open_app(page, f"{app_url}/Waste?v=1")
+    page.get_by_role("tab", name="A fleet from a file").click()
+    page.locator("input[type=file]").set_input_files(
+        {"name": "mine.csv", "mimeType": "text/csv", "buffer": table}
+    )
+    page.get_by_text("2 rows left out; used: 1").wait_for(timeout=20_000)
+    wait_until(page, lambda: figure(page, "Total") == "$600.00", "the first row's cost")
+    assert page.locator("img[src='x']").count() == 0
+    page.get_by_text("Edit the table").click()
+    grid = page.locator(".st-key-fleet_editor [data-testid=stDataFrame]")
+    grid.scroll_into_view_if_needed()
+    page.wait_for_timeout(500)
+    box = grid.bounding_box()
+    assert box is not None
+    # The second row, from its name to its replicas.
+    page.mouse.click(box["x"] + 140, box["y"] + 2.3 * 35)
+    page.wait_for_timeout(300)
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.type("5")
+    page.wait_for_timeout(300)
+    page.keyboard.press("Enter")
+    wait_until(page, lambda: figure(page, "Total") == "$2,100.00", "the mended row's cost as well")

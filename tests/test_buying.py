@@ -402,3 +402,14 @@ def test_traffic_at_all_times_sums_to_all_traffic(peak: float, quiet: float) -> 
     for id in ("on_demand", "mix"):
         added = logged.way(id).cost - plain.way(id).cost
         assert added == pytest.approx(1e8 * 0.5e-9 / 0.995, rel=0.01), id
+
+
+def test_serverless_keeps_no_minimum_of_any_version() -> None:
+    costs = {
+        compared(
+            live_versions=3, min_replicas=least, old_min_replicas=older, requests_per_s=0.02,
+            serverless_usd_per_hour=4.0,
+        ).way("serverless").cost
+        for least, older in ((0, 0), (1, None), (4, 2))
+    }  # fmt: skip
+    assert len(costs) == 1

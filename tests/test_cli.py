@@ -19,7 +19,7 @@ from cpi_model.__main__ import main
 from cpi_model.catalog import catalog
 from cpi_model.export import files
 from cpi_model.scenario import FIELDS, Scenario
-from cpi_model.studies import buying, compression, optimise, sensitivity, traffic
+from cpi_model.studies import buying, compression, fleet, optimise, sensitivity, traffic, waste
 from cpi_model.studies.answer import answer, summary
 
 FACTS = catalog()
@@ -654,8 +654,8 @@ def test_simulate_prints_what_the_study_finds(cpi: Cpi) -> None:
     options = ("--set", "requests_per_s=40", "--set", "policy=hpa", "--days", "0.5")
     (found,) = json.loads(cpi("simulate", *options, "--json").output)["runs"]
     scenario = Scenario(requests_per_s=40.0, policy="hpa")
-    fleet = traffic.fleet(answer(scenario, FACTS), FACTS)
-    run = traffic.simulate(fleet, traffic.demand(scenario, FACTS, 0.5))
+    served = traffic.fleet(answer(scenario, FACTS), FACTS)
+    run = traffic.simulate(served, traffic.demand(scenario, FACTS, 0.5))
     assert found == traffic.document(run) | {"pareto": True}
     ran = cpi("simulate", *options)
     assert ran.code == 0
@@ -697,3 +697,55 @@ def test_simulate_refuses_bad_input_in_a_line(
     ran = cpi("simulate", *options)
     assert ran.code == 2 and ran.output == ""
     assert len(ran.errors.splitlines()) == 1 and words in ran.errors
+
+
+# waste -------------------------------------------------------------------------------------------
+
+
+def test_waste_prints_what_the_page_shows(cpi: Cpi) -> None:
+    given = Scenario(requests_per_s=60.0, nonproduction_share=0.3, live_versions=2)
+    found = waste.bridge(given, FACTS)
+    assert found is not None
+    ran = cpi("waste", "--link", links.encode(given), "--json")
+    assert ran.code == 0
+    assert json.loads(ran.output) == json.loads(json.dumps(waste.summary(found, FACTS)))
+    for_people = cpi("waste", "--link", links.encode(given))
+    assert for_people.code == 0
+    for part in found.parts:
+        assert part.kind.title in for_people.output
+    assert "saves" in for_people.output and "--set scaling=follow" in for_people.output
+
+
+def test_waste_of_a_fleet_prints_sums_findings_and_rows_left_out(cpi: Cpi, tmp_path: Path) -> None:
+    path = tmp_path / "fleet.csv"
+    path.write_bytes(fleet.EXAMPLE.read_bytes() + b"bad,m,,,own,x,1,1,,,,,,,\n")
+    ran = cpi("waste", "--fleet", str(path), "--json")
+    assert ran.code == 0
+    document = json.loads(ran.output)
+    assert document == json.loads(
+        json.dumps(fleet.summary(fleet.checked(fleet.read_file(path), FACTS)))
+    )
+    for_people = cpi("waste", "--fleet", str(path), "--threshold", "version_share=1")
+    assert for_people.code == 0
+    total = f"{float(document['total_usd']):,.2f}"
+    for words in (total, "Partial", "Idle GPU", "replicas left out", "lab-rack-3"):
+        assert words in for_people.output
+    assert "Version with little traffic" not in for_people.output
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--set", "scaling=fixed", "--set", "requests_per_s=9000"],
+        ["--fleet", "missing.csv"],
+        ["--fleet", "missing.csv", "--set", "tensor_parallel=2"],
+        ["--threshold", "idle_p95=3"],
+        ["--fleet", "missing.csv", "--threshold", "idle_p95=101"],
+        ["--fleet", "missing.csv", "--threshold", "nonsense=1"],
+        ["--fleet", "missing.csv", "--threshold", "idle_p95"],
+    ],
+)
+def test_waste_refuses_what_cannot_be_in_a_line(cpi: Cpi, given: list[str]) -> None:
+    ran = cpi("waste", *given)
+    assert (ran.code, ran.output) == (2, "")
+    assert len(ran.errors.strip().splitlines()) == 1

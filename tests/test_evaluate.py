@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields, replace
 
 import numpy as np
@@ -436,3 +437,33 @@ def test_an_estimate_on_known_speed_is_the_same(scenario: Scenario) -> None:
     whole, found = evaluate(x), evaluate(x, wanted, partly)
     for name in wanted:
         assert getattr(found, name) == pytest.approx(getattr(whole, name), nan_ok=True), name
+
+
+def test_each_version_has_whole_replicas_of_its_own() -> None:
+    """Counted one by one: each version carries its own peak and has its own minimum."""
+    several = Scenario(
+        live_versions=4, old_traffic_share=0.3, old_min_replicas=2, min_replicas=3,
+        spare_replicas=1, requests_per_s=200.0,
+    )  # fmt: skip
+    inputs = resolve(several, catalog())
+    estimate = evaluate(inputs)
+    room = float(estimate.throughput) * several.target_utilisation
+    peak = several.requests_per_s * several.peak_to_mean
+    loads = [0.7 * peak, *[0.1 * peak] * 3]
+    counted = [
+        max(math.ceil(load / room), least, 1)
+        for load, least in zip(loads, (3, 2, 2, 2), strict=True)
+    ]
+    assert estimate.replicas == sum(counted) + 1
+    following = evaluate(replace(inputs, replicas_follow=1.0))
+    means = [load / several.peak_to_mean / room * 1.15 for load in loads]
+    expected = sum(max(mean, least) for mean, least in zip(means, (3, 2, 2, 2), strict=True)) + 1
+    assert following.replicas == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("scaling", ["peak", "follow"])
+def test_versions_of_their_own_never_need_fewer_replicas(scaling: str) -> None:
+    base = resolve(Scenario(live_versions=3, scaling=scaling, requests_per_s=90.0), catalog())  # type: ignore[arg-type]
+    shares = np.concatenate([[-1.0], np.linspace(0.0, 1.0, 41)])
+    replicas = np.asarray(evaluate(replace(base, old_traffic_share=shares)).replicas)
+    assert (replicas[1:] >= replicas[0] * (1 - 1e-12)).all()

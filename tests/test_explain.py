@@ -39,6 +39,11 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "follow": {"scaling": "follow", "requests_per_s": 500.0, "nonproduction_share": 0.2},
     "fixed": {"scaling": "fixed", "fixed_replicas": 4, "purchase": "spot"},
     "versions": {"live_versions": 3, "min_replicas": 2},
+    "old traffic": {"live_versions": 3, "old_traffic_share": 0.2, "requests_per_s": 100.0},
+    "old traffic followed": {
+        "live_versions": 3, "old_traffic_share": 0.2, "requests_per_s": 100.0, "scaling": "follow",
+        "old_min_replicas": 1,
+    },
     "encoder": {
         "model": "bert-large", "engine": "onnxruntime", "batch_wait_ms": 0.0, "input_tokens": 384,
     },

@@ -26,6 +26,15 @@ def test_five_hundred_dollars_a_day_for_a_million_requests() -> None:
     assert pricing.cost_per_inference(500.0, 1_000_000) == 0.0005
 
 
+@given(loads, st.integers(1, 100), st.floats(0, 1))
+def test_versions_share_out_the_whole_load(load: float, versions: int, share: float) -> None:
+    newest, other = pricing.load_by_version(load, float(versions), share)
+    assert newest + (versions - 1) * other == pytest.approx(load)
+    assert newest >= 0 and other >= 0
+    if versions == 1:
+        assert newest == load and other == 0
+
+
 def test_nothing_done_has_no_finite_cost() -> None:
     assert pricing.cost_per_inference(500.0, 0) == math.inf
     assert math.isnan(pricing.cost_per_inference(0.0, 0))

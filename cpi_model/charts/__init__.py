@@ -9,7 +9,6 @@ from cpi_model.charts.batching import (
     limit_costs,
     throughput_latency,
 )
-from cpi_model.charts.bridge import describe_steps, steps
 from cpi_model.charts.buying import (
     cash,
     describe_cash,
@@ -51,6 +50,8 @@ from cpi_model.charts.trust import (
     measured_text,
     predicted_against_measured,
 )
+from cpi_model.charts.waste import MOST_GROUPS, describe_fleet, describe_waste, fleet, waste
+from cpi_model.charts.waterfall import describe_steps, steps
 from cpi_model.charts.whatif import (
     against_concurrency,
     cost_breakdown,
@@ -65,6 +66,7 @@ __all__ = [
     "KIND_WORDS",
     "LIGHT",
     "MOST_BARS",
+    "MOST_GROUPS",
     "Figure",
     "Palette",
     "against_concurrency",
@@ -88,6 +90,7 @@ __all__ = [
     "describe_delays",
     "describe_demand",
     "describe_errors",
+    "describe_fleet",
     "describe_front",
     "describe_growth",
     "describe_limit_costs",
@@ -102,7 +105,9 @@ __all__ = [
     "describe_steps",
     "describe_tornado",
     "describe_volumes",
+    "describe_waste",
     "errors_by_group",
+    "fleet",
     "growth",
     "limit_costs",
     "load_duration",
@@ -118,4 +123,5 @@ __all__ = [
     "throughput_latency",
     "tornado",
     "volumes",
+    "waste",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from html import escape
 
 from cpi_model.charts import base
 from cpi_model.charts.base import COARSE, LIGHT, Figure, Palette
-from cpi_model.charts.bridge import basis_text
+from cpi_model.charts.waterfall import basis_text
 from cpi_model.export import SIGNS, duration, large, money
 from cpi_model.scenario import Scenario
 from cpi_model.studies.compare import Compared, cost_figure

@@ -9,14 +9,12 @@ from typing import Any
 
 from cpi_model.charts import base
 from cpi_model.charts.base import LIGHT, Figure, Palette
-from cpi_model.charts.bridge import basis_text, describe_steps, steps
+from cpi_model.charts.waterfall import ROW, basis_text, describe_steps, steps
 from cpi_model.export import digits, large, money, percent
 from cpi_model.scenario import Scenario
 from cpi_model.studies.compression import BreakEven, Bridge, Precision
 from cpi_model.units import MILLION, MONTH, PERCENT
 
-ROW = 27
-"""Height of a bar with its name. [px]"""
 QUALITY_HEIGHT = 380
 
 

@@ -122,6 +122,57 @@ def replicas_for_load(
     return replicas
 
 
+def load_by_version(
+    load: Numeric, versions: Numeric, old_share: Numeric
+) -> tuple[Numeric, Numeric]:
+    r"""Requests of the newest version of a model, and of each older one that is still live.
+
+    Parameters
+    ----------
+    load : numeric
+        Requests of all versions, NaN where unknown. [1/s]
+    versions : numeric
+        Versions that are live, the newest included. [1]
+    old_share : numeric
+        Requests that older ones answer, in equal parts; without older ones it counts for nothing.
+        [1]
+
+    Returns
+    -------
+    newest : numeric
+        Requests of the newest. [1/s]
+    each_old : numeric
+        Requests of each other, 0 where there is none. [1/s]
+
+    Raises
+    ------
+    ValueError
+        If `load` is negative, `versions` is below 1 or `old_share` is not from 0 to 1.
+
+    Notes
+    -----
+    .. math:: \lambda_1 = (1 - s)\,\lambda, \qquad \lambda_o = \frac{s\,\lambda}{v - 1}
+
+    References
+    ----------
+    .. [1] J. Humble, D. Farley, "Continuous Delivery", section Canary Releasing, 2010.
+
+    Examples
+    --------
+    A twentieth of 40 requests a second still goes to two older versions:
+
+    >>> [float(each) for each in load_by_version(40.0, 3.0, 0.05)]
+    [38.0, 1.0]
+    """
+    checks.not_negative_if_known(load=load)
+    checks.at_least(1, versions=versions)
+    checks.share(old_share=old_share)
+    others = versions - 1.0
+    share = np.where(np.greater(others, 0.0), old_share, 0.0)[()]
+    each_old: Numeric = share * load / np.maximum(others, 1.0)
+    return (1.0 - share) * load, each_old
+
+
 def instances_per_replica(devices_per_replica: Numeric, devices_per_instance: Numeric) -> Numeric:
     r"""Instances, or the part of one, that a replica takes up when replicas are packed.
 

@@ -706,7 +706,7 @@ def _serverless(scenario: Scenario, volumes: Array, catalog: Catalog) -> Way:
     choice, whole = _served(_own_price(scenario, rate), catalog)
     x = replace(
         whole.model, requests_per_s=volumes, replicas_follow=1.0, fixed_replicas=0.0,
-        min_replicas=0.0, spare_replicas=0.0, nonproduction_share=0.0,
+        min_replicas=0.0, old_min_replicas=0.0, spare_replicas=0.0, nonproduction_share=0.0,
     )  # fmt: skip
     standing = evaluate(x)
     alone = evaluate(replace(x, concurrency=1.0))

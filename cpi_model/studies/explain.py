@@ -13,10 +13,11 @@ from cpi_model.evaluate import (
     Estimate,
     batch_prompts,
     fixed_prompt_time,
+    floor_replicas,
     performance,
     prompts_together,
 )
-from cpi_model.formulas import adaptive, batching
+from cpi_model.formulas import adaptive, batching, pricing
 from cpi_model.inputs import Choice, Inputs, parameters
 from cpi_model.scenario import FIELDS, Scenario
 from cpi_model.schema import Sourced
@@ -331,6 +332,46 @@ def _sample_steps(x: Inputs, e: Estimate) -> Iterator[Step]:
     )
 
 
+def _by_version(scenario: Scenario, x: Inputs, e: Estimate, load: float) -> Step:
+    """Replicas where the newest version and each older one have their own."""
+    older = scenario.live_versions - 1
+    newest, other = (
+        float(each) for each in pricing.load_by_version(load, x.live_versions, x.old_traffic_share)
+    )
+    least, least_older = float(x.min_replicas), float(x.old_min_replicas)
+    room = rf"{_n(e.throughput)} \cdot {_n(x.target_utilisation)}"
+    if scenario.scaling == "follow":
+        late = _n(1 + float(x.scaling_lag_share))
+
+        def moving(part: float, least: float) -> str:
+            return rf"\max\left(\frac{{{_n(part)}}}{{{room}}} \cdot {late},\ {_n(least)}\right)"
+
+        return Step(
+            "Replicas: of each live version as its traffic needs, between its minimum and the peak",
+            r"R = \min\left(\max\left(\frac{\lambda_1}{X\,\rho}\,(1 + \mathrm{lag}),\ "
+            r"\mathrm{min}_1\right) + (v - 1)\max\left(\frac{\lambda_o}{X\,\rho}\,"
+            r"(1 + \mathrm{lag}),\ \mathrm{min}_o\right) + \mathrm{spare},\ "
+            r"R_\mathrm{peak}\right)",
+            rf"\min\left({moving(newest, least)} + {older} \cdot {moving(other, least_older)} + "
+            rf"{_n(x.spare_replicas)},\ {_n(e.peak_replicas)}\right) = {_n(e.replicas)}",
+        )
+
+    def whole(part: float, least: float) -> str:
+        return (
+            rf"\max\left(\left\lceil \frac{{{_n(part)} \cdot {_n(x.peak_to_mean)}}}{{{room}}} "
+            rf"\right\rceil,\ {_n(max(least, 1.0))}\right)"
+        )
+
+    return Step(
+        "Replicas: of each live version whole ones, enough for its own peak",
+        r"R = \max\left(\left\lceil \frac{\lambda_1\,\mathrm{peak}}{X\,\rho} \right\rceil,\ "
+        r"\mathrm{min}_1\right) + (v - 1)\max\left(\left\lceil \frac{\lambda_o\,\mathrm{peak}}"
+        r"{X\,\rho} \right\rceil,\ \mathrm{min}_o\right) + \mathrm{spare}",
+        rf"{whole(newest, least)} + {older} \cdot {whole(other, least_older)} + "
+        rf"{_n(x.spare_replicas)} = {_n(e.replicas)}",
+    )
+
+
 def _cost_steps(scenario: Scenario, x: Inputs, e: Estimate) -> Iterator[Step]:
     """Replicas for the load, and money."""
     result = rf"{_n(e.replicas)}"
@@ -338,6 +379,8 @@ def _cost_steps(scenario: Scenario, x: Inputs, e: Estimate) -> Iterator[Step]:
     load = float(x.requests_per_s) * (1.0 - answered)
     if scenario.scaling == "fixed":
         yield Step("Replicas: a fixed number", "R = n", result)
+    elif float(x.old_traffic_share) >= 0.0 and scenario.live_versions > 1:
+        yield _by_version(scenario, x, e, load)
     elif scenario.scaling == "follow":
         yield Step(
             "Replicas: as the traffic needs, on average, between the minimum and the peak",
@@ -345,7 +388,7 @@ def _cost_steps(scenario: Scenario, x: Inputs, e: Estimate) -> Iterator[Step]:
             r"\mathrm{min}\right) + \mathrm{spare},\ R_\mathrm{peak}\right)",
             rf"\min\left(\max\left(\frac{{{_n(load)}}}{{{_n(e.throughput)} \cdot "
             rf"{_n(x.target_utilisation)}}} \cdot {_n(1 + float(x.scaling_lag_share))},\ "
-            rf"{_n(float(x.min_replicas) * float(x.live_versions))}\right) + "
+            rf"{_n(floor_replicas(x))}\right) + "
             rf"{_n(x.spare_replicas)},\ {_n(e.peak_replicas)}\right) = {result}",
         )
     else:
@@ -355,7 +398,7 @@ def _cost_steps(scenario: Scenario, x: Inputs, e: Estimate) -> Iterator[Step]:
             r"\mathrm{min}\right) + \mathrm{spare}",
             rf"\max\left(\left\lceil \frac{{{_n(load)} \cdot {_n(x.peak_to_mean)}}}"
             rf"{{{_n(e.throughput)} \cdot {_n(x.target_utilisation)}}} \right\rceil,\ "
-            rf"{_n(max(float(x.min_replicas), 1.0) * float(x.live_versions))}\right) + "
+            rf"{_n(max(float(floor_replicas(x)), float(x.live_versions)))}\right) + "
             rf"{_n(x.spare_replicas)} = {result}",
         )
     successes = float(x.requests_per_s) * float(x.success_share)

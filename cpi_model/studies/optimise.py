@@ -26,6 +26,7 @@ from cpi_model.evaluate import (
     Estimate,
     Performance,
     evaluate,
+    floor_replicas,
     margin_below,
     performance,
 )
@@ -231,7 +232,8 @@ def _independent(scenario: Scenario, catalog: Catalog) -> set[str]:
         name for name, info in FIELDS.items() if info.group in ("display", "scaling", "overheads")
     }
     names |= {"slo_share", "max_devices", "purchases", "max_usd_per_month", "cheapest_by",
-              "live_versions", "stored_versions"}  # fmt: skip
+              "live_versions", "stored_versions", "old_traffic_share",
+              "old_min_replicas"}  # fmt: skip
     model = catalog.models.get(scenario.model)
     return names | {"input_tokens"} if model and model.transformer else names
 
@@ -873,7 +875,7 @@ IDLE = 0.5
 
 def _limit(estimate: Estimate, x: Inputs, codes: Places, point: int) -> str:
     """What keeps a configuration from being cheaper."""
-    least = max(float(x.min_replicas) * float(x.live_versions), float(x.live_versions))
+    least = max(float(floor_replicas(x)), float(x.live_versions))
     load = float(x.requests_per_s) * float(x.peak_to_mean) * (1.0 - float(x.answer_hit_share))
     if float(estimate.peak_replicas) <= least + float(x.spare_replicas) and load < IDLE * float(
         x.target_utilisation

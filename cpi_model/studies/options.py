@@ -117,6 +117,8 @@ def plays_a_part(field: str, scenario: Scenario, catalog: Catalog) -> bool:
         "spot_lost_minutes": spot and interrupted,
         "spot_fallback_share": spot,
         "unused_commitment_share": committed,
+        "old_traffic_share": scenario.live_versions > 1 and scenario.scaling != "fixed",
+        "old_min_replicas": scenario.live_versions > 1 and scenario.scaling != "fixed",
         "fixed_replicas": scenario.scaling == "fixed",
         "min_replicas": scenario.scaling != "fixed",
         "spare_replicas": scenario.scaling != "fixed",

@@ -45,7 +45,6 @@ DIRECT: dict[str, tuple[str, float]] = {
     "batch_wait_ms": ("batch_wait", MILLISECOND),
     "arrival_cv": ("arrival_cv", 1.0),
     "output_cv": ("output_cv", 1.0),
-    "min_replicas": ("min_replicas", 1.0),
     "spare_replicas": ("spare_replicas", 1.0),
     "target_utilisation": ("target_utilisation", 1.0),
     "scaling_lag_share": ("scaling_lag_share", 1.0),

@@ -20,9 +20,9 @@ import numpy as np
 from scipy.special import ndtr
 
 from cpi_model.catalog import Catalog
-from cpi_model.evaluate import evaluate
+from cpi_model.evaluate import evaluate, floor_replicas
 from cpi_model.formulas import autoscaling, batching, ownership, pricing, queueing
-from cpi_model.inputs import Inputs
+from cpi_model.inputs import Inputs, capacity
 from cpi_model.scenario import Scenario
 from cpi_model.studies import buying, traces
 from cpi_model.studies.answer import Answer, known
@@ -505,7 +505,7 @@ def _rules(fleet: Fleet, policy: Policy, target: float) -> Any:
 
     codes = {"hpa": events.HPA, "keda": events.KEDA, "kpa": events.KPA}
     scenario = fleet.scenario
-    least = float(scenario.min_replicas * scenario.live_versions)
+    least = float(floor_replicas(replace(fleet.inputs, **capacity(scenario))))
     if policy in ("hpa", "tracking"):
         least = max(least, 1.0)  # none of them goes to zero
     return events.Rules(

@@ -32,6 +32,7 @@ from cpi_model.ui.compare import (
     verdicts,
 )
 from cpi_model.ui.compression import levers, precision_table, quality, savings, student
+from cpi_model.ui.fleet import fleet
 from cpi_model.ui.frame import PAGES, PRESETS, frame
 from cpi_model.ui.hardware import (
     against_load,
@@ -53,6 +54,13 @@ from cpi_model.ui.trust import (
     never_measured,
     own_measurements,
 )
+from cpi_model.ui.waste import (
+    waste_bridge,
+    waste_findings,
+    waste_in_short,
+    waste_settings,
+    waste_table,
+)
 from cpi_model.ui.whatif import (
     against_concurrency,
     all_costs,
@@ -67,11 +75,12 @@ from cpi_model.ui.whatif import (
 __all__ = [
     "PAGES", "PRESETS", "against_concurrency", "against_load", "all_costs", "answer", "beside",
     "best_mix", "cash_view", "catalog_tables", "change_by_change", "cheapest", "compared",
-    "differing", "errors_of_this_kind", "export_all", "frame", "front", "hardware_table",
+    "differing", "errors_of_this_kind", "export_all", "fleet", "frame", "front", "hardware_table",
     "headline", "left_out", "levers", "limit_costs", "limits", "measured_runs", "modes",
     "never_measured", "notes", "own_measurements", "parts", "pins", "places", "precision_table",
     "prices_and_assumptions", "quality", "ranking", "refine", "results", "roofline",
     "save_scenario", "saved_scenario", "saved_scenarios", "savings", "search", "side_by_side",
     "strongest", "student", "subject", "throughput_latency", "under_load", "verdicts",
+    "waste_bridge", "waste_findings", "waste_in_short", "waste_settings", "waste_table",
     "ways_against_volume", "ways_assume", "ways_in_short", "ways_table", "why",
 ]  # fmt: skip

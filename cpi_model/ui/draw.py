@@ -58,6 +58,18 @@ def chart(
     st.plotly_chart(_Drawn(figure), key=key, theme=None, config=CHART, alt=words, **picked)
 
 
+def kept(name: str, key: object, make: Callable[[], Any], words: str) -> Any:
+    """A result of this session's own data, made anew when what it depends on has changed.
+
+    `words` say what goes on while it is made.
+    """
+    known = st.session_state.get(name)
+    if known is None or known[0] != key:
+        with st.spinner(words, show_time=True):
+            known = st.session_state[name] = (key, make())
+    return known[1]
+
+
 def sentences(heading: str, lines: list[str]) -> None:
     """Sentences that may repeat somebody's text: shown as it is, never rendered."""
     with st.container(border=True, gap="xsmall"):

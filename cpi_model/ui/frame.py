@@ -19,6 +19,7 @@ PAGES: tuple[tuple[str, str, str], ...] = (
     ("pages/3_Compression.py", "Compression", ":material/compress:"),
     ("pages/4_Batching.py", "Batching", ":material/stacked_line_chart:"),
     ("pages/6_Buying.py", "Buying", ":material/payments:"),
+    ("pages/8_Waste.py", "Waste", ":material/delete_sweep:"),
     (COMPARE, "Compare", ":material/compare_arrows:"),
     ("pages/10_Library.py", "Library", ":material/bookmarks:"),
     ("pages/1_Catalog.py", "Catalog", ":material/menu_book:"),

@@ -196,12 +196,7 @@ def _own() -> tuple[Upload, ...]:
 
 
 def _kept(name: str, key: object, make: Callable[[], Any]) -> Any:
-    """A result of this session's own data, made anew when what it depends on has changed."""
-    known = st.session_state.get(name)
-    if known is None or known[0] != key:
-        with st.spinner("Comparing your runs with their estimates"):
-            known = st.session_state[name] = (key, make())
-    return known[1]
+    return draw.kept(name, key, make, "Comparing your runs with their estimates")
 
 
 def _own_rows() -> list[dict[str, str]]:
