@@ -63,6 +63,11 @@ KINDS = (
         {"spot_overhead_share": 0.0, "spot_interruptions_per_month": None},
     ),
     Kind(
+        "packing", "Part-filled instances",
+        "Devices of an instance on which no replica runs: an instance is paid whole.",
+        ("instance",), {},
+    ),
+    Kind(
         "nonproduction", "Test and staging", "Capacity outside production.",
         ("nonproduction_share",), {"nonproduction_share": 0.0},
     ),
@@ -101,14 +106,10 @@ KINDS = (
         "which the peak fills a part.",
         ("scaling", "peak_to_mean"), {"scaling": "follow", "scaling_lag_share": 0.0},
     ),
-    Kind(
-        "packing", "Part-filled instances",
-        "Devices of an instance on which no replica runs: an instance is paid whole.",
-        ("instance",), {},
-    ),
 )  # fmt: skip
-"""In the order in which they are switched off: first what serves nobody, last what each replica of
-the load brings with it. What several kinds share counts for the first."""
+"""In the order in which they are switched off: first what makes every hour dearer; then what is
+bought whole, so that all others are parts of instances; then what serves nobody; last what each
+replica of the load brings with it. What several kinds share counts for the first."""
 OF_SCALING = {
     "peak": {"fixed", "lag"}, "follow": {"fixed", "idle"},
     "fixed": {"spare", "minimum", "headroom", "lag"},
@@ -433,11 +434,8 @@ def _advice(id: str, found: Bridge) -> _Advice:
             "Let replicas follow the traffic, or fill quiet hours with work that can wait.",
             {"scaling": "follow"},
         )  # fmt: skip
-    here = next(part for part in found.parts if part.kind.id == "packing")
-    now = here.alone > LEAST * found.real * found.per_month
     return _Advice(
-        "Replicas do not fill their instances, which are paid whole." if now
-        else "Once replicas come and go with the traffic, they seldom fill instances of this size.",
+        "Replicas do not fill their instances, which are paid whole.",
         "high", "Follows from the devices of a replica and of an instance.",
         "Take an instance of another size, or let other services use the free devices.", {},
     )  # fmt: skip
