@@ -318,8 +318,8 @@ def _language_model(x: Inputs) -> Performance:
     yielded = adaptive.tokens_per_step(x.draft_tokens, x.acceptance)
     token_time = decode_step / yielded
 
-    # Reading prompts. Copies read one each at the same time; where answers are so short that
-    # several requests start with every step, their prompts go through the layers together.
+    # Reading prompts. Copies read one each at the same time; those of a whole batch, or of several
+    # requests that start with the same step, go through the layers together.
     beside = np.maximum(running / copies, 1.0)
     outputs = np.maximum(x.output_tokens, 1.0)
     together = prompts_together(x, beside)
@@ -375,15 +375,14 @@ def _language_model(x: Inputs) -> Performance:
     prefill_replicas: Numeric = 0.0
     if in_batches:
         apart = np.equal(x.whole_batches, 1.0)
-        first = batch_prompts(x, whole / together, beside)
-        batch_time = first + np.maximum(written - 1.0, 0.0) * token_time
+        batch_time = whole + np.maximum(written - 1.0, 0.0) * token_time
         throughput = np.where(apart, running / batch_time, throughput)
-        ttft, tpot = np.where(apart, first, ttft), np.where(apart, token_time, tpot)
+        ttft, tpot = np.where(apart, whole, ttft), np.where(apart, token_time, tpot)
         # Answers are handed back together, when the longest is done.
         latency = np.where(apart, batch_time, latency)
         gap = np.where(apart, decode_step, gap)
-        input_work = np.where(apart, first / running, input_work)
-        output_work = np.where(apart, (batch_time - first) / running, output_work)
+        input_work = np.where(apart, whole / running, input_work)
+        output_work = np.where(apart, (batch_time - whole) / running, output_work)
     if np.any(x.disaggregated):
         apart = np.equal(x.disaggregated, 1.0)
         pools = _pools(x, running, whole / together, occupied, token_time, decoded, element)
@@ -441,21 +440,12 @@ def _language_model(x: Inputs) -> Performance:
 
 
 def prompts_together(x: Inputs, beside: Numeric) -> Numeric:
-    """Prompts in one pass: more than one where several requests start with every step."""
-    return np.maximum(beside / np.maximum(x.output_tokens, 1.0), 1.0)
-
-
-def batch_prompts(x: Inputs, prompt_time: Numeric, beside: Numeric) -> Numeric:
-    """Time to read the prompts of a batch, from the time that one takes of its pass. [s]"""
-    together = prompts_together(x, beside)
-    return batching.batch_prompt_time(
-        prompt_time * together, fixed_prompt_time(x), beside / together
-    )
-
-
-def fixed_prompt_time(x: Inputs) -> Numeric:
-    """Part of the time of a prompt that a pass has once, however many prompts it reads. [s]"""
-    return x.prompt_factor * (x.layers * x.layer_overhead + x.step_overhead)
+    """Prompts in one pass: all of a whole batch, else those that start with the same step."""
+    starting = np.maximum(beside / np.maximum(x.output_tokens, 1.0), 1.0)
+    if not np.any(x.whole_batches):
+        return starting
+    together: Numeric = np.where(np.equal(x.whole_batches, 1.0), beside, starting)
+    return together
 
 
 def _longest(x: Inputs, count: Numeric) -> Numeric:
@@ -463,7 +453,9 @@ def _longest(x: Inputs, count: Numeric) -> Numeric:
 
     No answer is longer than the model's context.
     """
-    outputs = batching.longest_of(x.output_tokens, x.output_cv, np.clip(count, 1.0, MOST_LENGTHS))
+    outputs = x.output_tokens
+    if np.any(x.output_cv):
+        outputs = batching.longest_of(outputs, x.output_cv, np.clip(count, 1.0, MOST_LENGTHS))
     most = np.maximum(x.max_context - x.input_tokens, x.output_tokens)
     tokens: Numeric = np.where(
         np.equal(x.whole_batches, 1.0), np.minimum(outputs, most), x.output_tokens

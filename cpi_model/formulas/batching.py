@@ -398,48 +398,6 @@ def prompt_passes(prompt_tokens: Numeric, chunk_tokens: Numeric) -> Numeric:
     return passes
 
 
-def batch_prompt_time(prompt_time: Numeric, fixed_time: Numeric, batch: Numeric) -> Numeric:
-    r"""Time to read the prompts of a whole batch in one long pass.
-
-    Parameters
-    ----------
-    prompt_time : numeric
-        Time to read one prompt alone. [s]
-    fixed_time : numeric
-        Part of it that a pass has once, whatever its length. [s]
-    batch : numeric
-        Prompts that are read together. [1]
-
-    Returns
-    -------
-    time : numeric
-        Time of the pass. [s]
-
-    Raises
-    ------
-    ValueError
-        If a time is negative or `batch` is below 1.
-
-    Notes
-    -----
-    .. math:: t = B\,\max(t_p - t_0,\ 0) + t_0
-
-    References
-    ----------
-    .. [1] G.-I. Yu et al., "Orca: A Distributed Serving System for Transformer-Based Generative
-       Models", OSDI 2022, section 3 (request-level scheduling).
-
-    Examples
-    --------
-    >>> float(batch_prompt_time(0.050, 0.010, 8.0))
-    0.33
-    """
-    checks.not_negative(prompt_time=prompt_time, fixed_time=fixed_time)
-    checks.at_least(1, batch=batch)
-    time: Numeric = batch * np.maximum(prompt_time - fixed_time, 0.0) + fixed_time
-    return time
-
-
 _Z = np.linspace(-8.0, 10.0, 91)
 _DENSITY = np.exp(-0.5 * _Z**2) / np.sqrt(2.0 * np.pi) * (_Z[1] - _Z[0])
 _BELOW = ndtr(_Z)

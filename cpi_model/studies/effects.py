@@ -26,7 +26,14 @@ from cpi_model.evaluate import performance
 from cpi_model.inputs import Inputs, expands_weights, vector_flops
 from cpi_model.schema import Evidence
 from cpi_model.studies.evidence import FOLDER, chip_of, evidence
-from cpi_model.studies.runs import Run, read_run, renamed, stack, stack_as_served
+from cpi_model.studies.runs import (
+    Run,
+    in_batches,
+    read_run,
+    renamed,
+    stack,
+    stack_as_served,
+)
 from cpi_model.studies.validate import static_times
 from cpi_model.units import Array
 
@@ -224,7 +231,8 @@ def _inputs(runs: list[Run], fitted: Coefficients) -> Inputs:
         for field in fields(Inputs)
     } | {"scheme_work": served.scheme_work}
     batch = [SATURATED if math.isnan(run.batch) else run.batch for run in runs]
-    return Inputs(**merged | {"concurrency": np.array(batch, dtype=float)})
+    x = Inputs(**merged | {"concurrency": np.array(batch, dtype=float)})
+    return in_batches(x, np.ones(len(runs), dtype=bool))
 
 
 def compare(

@@ -9,14 +9,7 @@ from datetime import date
 
 from cpi_model.catalog import Catalog
 from cpi_model.coefficients import Coefficients, coefficients
-from cpi_model.evaluate import (
-    Estimate,
-    batch_prompts,
-    fixed_prompt_time,
-    floor_replicas,
-    performance,
-    prompts_together,
-)
+from cpi_model.evaluate import Estimate, floor_replicas, performance
 from cpi_model.formulas import adaptive, batching, pricing
 from cpi_model.inputs import Choice, Inputs, parameters
 from cpi_model.scenario import FIELDS, Scenario
@@ -252,9 +245,8 @@ def _batch_steps(
     x: Inputs, e: Estimate, beside: float, token_time: float, step: str
 ) -> Iterator[Step]:
     """A batch of a language model from its first to its last token."""
-    prompt, once = float(e.prefill_time), float(fixed_prompt_time(x))
-    together = float(prompts_together(x, beside))
-    first = float(batch_prompts(x, prompt, beside))
+    prompt = float(e.prefill_time)
+    first = beside * prompt
     longest = float(batching.longest_of(x.output_tokens, x.output_cv, e.running))
     lasting = first + max(longest - 1.0, 0.0) * token_time
     yield Step(
@@ -263,12 +255,10 @@ def _batch_steps(
         rf"{_ms(token_time)} = {_ms(e.tpot)}\ \mathrm{{ms}}",
     )
     yield Step(
-        "The prompts of the batch go through the layers together, whose overhead is paid once; "
-        "where answers are so short that several start with a step, one holds a part of it only",
-        r"t_f = N\,(t_p - t_0 / g) + t_0",
-        rf"{_n(beside)} \cdot ({_ms(prompt)} - {_ms(once)} / {_n(together)}) + {_ms(once)} = "
-        rf"{_ms(first)}\ "
-        r"\mathrm{ms}",
+        "The prompts of the batch go through the layers together, so that weights are read and the "
+        "overhead is paid once: each takes its part of that pass",
+        r"t_f = N\,t_p",
+        rf"{_n(beside)} \cdot {_ms(prompt)} = {_ms(first)}\ \mathrm{{ms}}",
     )
     yield Step(
         "The batch lasts until the longest answer is done, whose expected length follows from "

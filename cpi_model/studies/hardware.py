@@ -11,7 +11,7 @@ import numpy as np
 
 from cpi_model.catalog import Catalog
 from cpi_model.coefficients import coefficients
-from cpi_model.evaluate import Estimate, evaluate
+from cpi_model.evaluate import Estimate, evaluate, prompts_together
 from cpi_model.formulas import transformer
 from cpi_model.inputs import Inputs, numbers
 from cpi_model.scenario import FIELDS, Scenario
@@ -88,9 +88,11 @@ def _token_points(x: Inputs, estimate: Estimate) -> tuple[Point, ...]:
         return float((x.dense_bytes * x.data_parallel + x.expert_bytes * read) / devices)
 
     running, prompt = float(estimate.running), float(x.input_tokens * (1 - x.cached_input_share))
+    together = float(prompts_together(x, max(running / float(x.data_parallel), 1.0)))
     points = []
     for phase, tokens, bytes_read, time in (
-        ("prefill", prompt, weights(prompt), float(estimate.prefill_time)),
+        ("prefill", prompt * together, weights(prompt * together),
+         float(estimate.prefill_time) * together),
         ("decode", running, weights(running) + float(estimate.cache_memory),
          float(estimate.decode_step_time)),
     ):  # fmt: skip

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from cpi_model.catalog import Catalog
@@ -405,7 +406,18 @@ def pairing_of(run: Run, fitted: Coefficients, kind: str | None = None) -> Pairi
 
 def stack(runs: list[Run], fitted: Coefficients) -> Inputs:
     """Inputs of all runs as arrays, with what is known of runs of their kind."""
-    return _with_room(_with_modes(_stacked(runs, fitted), runs, fitted))
+    x = _with_modes(_stacked(runs, fitted), runs, fitted)
+    x = in_batches(x, np.array([mode(run) in BATCHES for run in runs]))
+    return _with_room(x)
+
+
+def in_batches(x: Inputs, chosen: NDArray[np.bool_]) -> Inputs:
+    """Inputs with some runs of language models in whole batches; answers are all of one length."""
+    whole = chosen & np.equal(x.is_llm, 1.0)
+    return replace(
+        x, whole_batches=np.where(whole, 1.0, x.whole_batches),
+        output_cv=np.zeros_like(np.asarray(x.output_cv)),
+    )  # fmt: skip
 
 
 def stack_as_served(runs: list[Run], fitted: Coefficients) -> Inputs:

@@ -13,7 +13,7 @@ import numpy as np
 
 from cpi_model.catalog import Catalog
 from cpi_model.coefficients import Coefficients, Pairing, coefficients
-from cpi_model.evaluate import Performance, batch_prompts, performance
+from cpi_model.evaluate import Performance, performance
 from cpi_model.formulas import batching
 from cpi_model.inputs import Inputs
 from cpi_model.studies.bands import serving
@@ -342,14 +342,13 @@ def _outside(runs: list[Run], fitted: Coefficients) -> tuple[Array, Array]:
 
 
 def static_times(x: Inputs, speed: Performance) -> tuple[Array, Array, Array]:
-    """First token, each further token and the whole of one batch. [s]"""
+    """First token, each further token and the whole of one batch, of inputs in batches. [s]"""
     beside = np.maximum(np.asarray(x.concurrency) / np.asarray(x.data_parallel), 1.0)
     decoded = np.maximum(np.asarray(x.output_tokens) - 1.0, 0.0)
     tokens = np.asarray(x.is_llm) == 1
     step = np.asarray(speed.decode_step_time)
-    # The prompts of a batch are one long pass, whose fixed part is paid once.
-    prompts = batch_prompts(x, speed.prefill_time, beside)
-    ttft = np.where(tokens, prompts, step)
+    # The prompts of a batch are one long pass, of which each takes its part.
+    ttft = np.where(tokens, beside * np.asarray(speed.prefill_time), step)
     return ttft, np.where(tokens, step, np.nan), np.where(tokens, ttft + decoded * step, step)
 
 
