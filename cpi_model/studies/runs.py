@@ -64,6 +64,9 @@ USUAL_ENGINES = {"llm": "vllm"}
 """What stands for software that we do not have, where it serves the model on the chip."""
 USUAL_ENGINE = "pytorch-eager"
 """The same for models of other classes."""
+ONE_TOKEN_ENGINE = "tensorrt-llm"
+"""The engine whose benchmark of static batches (gptSessionBenchmark) fills every prompt with the
+padding token."""
 MOST_IN_FLIGHT = 8192
 CORRECTIONS = ("step_time_correction", "first_token_correction")
 """Columns of a table that are fields of the scenario; empty is no correction."""
@@ -408,7 +411,7 @@ def stack(runs: list[Run], fitted: Coefficients) -> Inputs:
     """Inputs of all runs as arrays, with what is known of runs of their kind."""
     x = _with_modes(_stacked(runs, fitted), runs, fitted)
     x = in_batches(x, np.array([mode(run) in BATCHES for run in runs]))
-    return _with_room(x)
+    return _with_same_experts(_with_room(x), runs)
 
 
 def in_batches(x: Inputs, chosen: NDArray[np.bool_]) -> Inputs:
@@ -455,6 +458,21 @@ def _with_modes(x: Inputs, runs: list[Run], fitted: Coefficients) -> Inputs:
             column[index] *= getattr(pair, name) / getattr(steady, name)
     factors = {"fixed_factor": fixed, "sequence_factor": sequence, "prompt_factor": prompt}
     return replace(x, scheme_work=work, expansion_time=expansion, **factors, **first)
+
+
+def all_tokens_alike(run: Run) -> bool:
+    """Whether a run repeats one token in all prompts, as TensorRT-LLM's static benchmark does."""
+    return run.loop == "static-batch" and run.choice.engine.id == ONE_TOKEN_ENGINE
+
+
+def _with_same_experts(x: Inputs, runs: list[Run]) -> Inputs:
+    """Tokens that are all alike choose the same experts; the others are never read."""
+    alike = np.array([all_tokens_alike(run) for run in runs]) & np.greater(x.experts, 0.0)
+    chosen = np.where(alike, x.experts_per_token / np.maximum(x.experts, 1.0), 1.0)
+    return replace(
+        x, experts=x.experts * chosen, expert_params=x.expert_params * chosen,
+        expert_bytes=x.expert_bytes * chosen,
+    )  # fmt: skip
 
 
 def _with_room(x: Inputs) -> Inputs:
