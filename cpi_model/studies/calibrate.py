@@ -453,7 +453,7 @@ class Fit:
         )
         free = self._move(free, rows, wide, WEIGHTS, 0.125, 0.12, 15)
         first = design.where(lambda kind: kind.name in FIRST_TOKEN and kind.table != "pairings")
-        free = self._move(free, rows, first, {"ttft": 1.0}, 0.125, 0.3, 20, ENGINE_LIFT)
+        free = self._move(free, rows, first, {"ttft": 1.0}, 0.125, 0.6, 20, ENGINE_LIFT)
         # What is odd is so for its own pairing, where runs agree on it.
         own = ("pairing", "pairing_scheme")
         narrow = design.where(
