@@ -482,3 +482,17 @@ def test_the_prompts_of_a_batch_are_read_in_one_pass() -> None:
     published = [11.5 / 9.1, 16.4 / 11.5, 93.2 / 16.4, 183.8 / 93.2, 367.6 / 183.8]
     assert growth == pytest.approx(published, rel=0.3)
     assert growth[0] < 1.7 and growth[-1] > 1.8
+
+
+@pytest.mark.parametrize("chip", ["xeon-platinum-8380", "xeon-8592", "epyc-9654"])
+def test_a_cpu_writes_one_answer_at_the_pace_of_its_memory(chip: str) -> None:
+    """Published per-token times of language models on CPUs are the weights over the bandwidth."""
+    scenario = llm(
+        accelerator=chip, engine="openvino", scheme="bf16", concurrency=1, input_tokens=128,
+        output_tokens=128, device_price_usd_per_hour=1.0,
+    )  # fmt: skip
+    x = numbers(scenario)
+    step = performance(x)
+    assert step.step_weights > step.step_compute
+    read = (x.dense_bytes + x.embedding_bytes) / x.memory_bandwidth
+    assert read < step.decode_step_time < 2.0 * read

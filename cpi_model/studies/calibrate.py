@@ -23,7 +23,7 @@ import tomli_w
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from scipy.sparse import csr_array
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from cpi_model.catalog import catalog, data_folder
 from cpi_model.coefficients import (
@@ -74,11 +74,14 @@ class Kind:
     sd: float
     """Spread of the prior, of the logarithm (of the odds, for shares)."""
     is_share: bool = False
+    on_cpu: float | None = None
+    """Prior on CPUs, where it is another."""
 
 
 KINDS = (
     Kind("compute_efficiency", "chips", "format", 0.6, 0.5, True),
-    Kind("half_tokens", "chips", "generation", 60.0, 0.5),
+    # Vector units and tiles of CPUs are busy with a few rows.
+    Kind("half_tokens", "chips", "generation", 60.0, 0.5, on_cpu=8.0),
     Kind("expert_efficiency", "chips", "expert_format", 0.4, 0.7, True),
     Kind("expert_half_tokens", "chips", "generation", 30.0, 0.7),
     Kind("attention_efficiency", "chips", "generation", 0.3, 0.7, True),
@@ -216,6 +219,14 @@ class Design:
             self.first.append(size)
             size += len(owners)
         self.size = size
+        of_cpus = np.unique([
+            run.choice.accelerator.generation
+            for run in runs if run.choice.accelerator.kind == "cpu"
+        ])  # fmt: skip
+        self.priors = [
+            np.where(np.isin(owners, of_cpus), kind.on_cpu or kind.prior, kind.prior)
+            for kind, owners in zip(kinds, self.owners, strict=True)
+        ]
         counts = [len(owners) for owners in self.owners]
         self.sd = np.repeat([kind.sd for kind in self.kinds], counts)
         self.real = np.concatenate([owners != NOBODY for owners in self.owners])
@@ -249,36 +260,42 @@ class Design:
 
     def coefficients(self, free: Array) -> Iterator[tuple[Kind, str, float, int]]:
         """Each coefficient with its kind, its owner and the number of runs that it acts on."""
-        for kind, owners, index, first in zip(
-            self.kinds, self.owners, self.index, self.first, strict=True
+        for kind, owners, index, first, priors in zip(
+            self.kinds, self.owners, self.index, self.first, self.priors, strict=True
         ):
             counts = np.bincount(index, minlength=len(owners))
-            values = self.outward(kind, free[first : first + len(owners)])
+            values = self.outward(kind, free[first : first + len(owners)], priors)
             for owner, value, count in zip(owners, values, counts, strict=True):
                 if owner != NOBODY:
                     yield kind, str(owner), float(value), int(count)
 
-    def outward(self, kind: Kind, free: Array) -> Array:
+    def outward(self, kind: Kind, free: Array, priors: Array) -> Array:
         """From free numbers of the optimiser (0 at the prior) to coefficients."""
         free = np.clip(free, -FARTHEST, FARTHEST)
         if kind.is_share:
-            outcome: Array = expit(math.log(kind.prior / (1.0 - kind.prior)) + free)
+            outcome: Array = expit(logit(priors) + free)
             return outcome
-        return kind.prior * np.exp(free)
+        return priors * np.exp(free)
 
     def outside(self, name: str, free: Array, rows: NDArray[np.intp]) -> Array:
         """Product of the coefficients of a name that act on what was predicted."""
         product = np.ones(len(rows))
-        for kind, index, first in zip(self.kinds, self.index, self.first, strict=True):
+        for kind, index, first, priors in zip(
+            self.kinds, self.index, self.first, self.priors, strict=True
+        ):
             if kind.name == name:
-                product = product * self.outward(kind, free[first + index[rows]])
+                own = index[rows]
+                product = product * self.outward(kind, free[first + own], priors[own])
         return product
 
     def inputs(self, basis: Inputs, free: Array, rows: NDArray[np.intp]) -> Inputs:
         """Inputs with the coefficients that the optimiser is trying."""
         values: dict[str, Array] = {}
-        for kind, index, first in zip(self.kinds, self.index, self.first, strict=True):
-            column = self.outward(kind, free[first + index[rows]])
+        for kind, index, first, priors in zip(
+            self.kinds, self.index, self.first, self.priors, strict=True
+        ):
+            own = index[rows]
+            column = self.outward(kind, free[first + own], priors[own])
             unit = next((UNITS[end] for end in UNITS if kind.name.endswith(end)), 1.0)
             name = f"pair_{kind.name}" if kind.table in ("pairings", "modes") else kind.name
             name = name.removesuffix("_us").removesuffix("_ms")
