@@ -7,6 +7,7 @@ repeated as it is, so they are shown as plain text.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -39,6 +40,7 @@ PARTS = {
     "orchestration (agents, monitoring, platform)": ("orchestration",),
 }
 """What the components of the cost pay for."""
+UNIT, NO_BREAK = re.compile(r"(?<=\d) (?=(?:%|ms|s|µs|GB|g)(?:\W|$))"), "\u00a0"
 Three = tuple[str, str, str]
 
 
@@ -67,16 +69,19 @@ def tell(result: Answer, catalog: Catalog) -> Story:
     found = advice.advise(result, catalog)
     estimate, scenario = result.estimate, result.scenario
     if found is None or estimate is None:
-        return Story("This cannot work", "", "", _impossible(result, catalog), None)
+        why = _impossible(result, catalog)
+        return Story("This cannot work", "As it stands", "", _unbroken(why), None)
     marginal = scenario.cost_basis == "marginal"
     noun, likely = _noun(result), _likely(result)
-    about = f"for one more {noun}, on a full replica" if marginal else (
-        f"for one {noun}, everything included"
-    )  # fmt: skip
-    return Story(
-        money(found.cost, scenario), about, likely,
-        (_cost(result, found.cost, noun, likely), _drivers(result, found), _next(found)), found,
-    )  # fmt: skip
+    about = f"One more {noun}, on a full replica" if marginal else f"One {noun}, all included"
+    three = _cost(result, found.cost, noun, likely), _drivers(result, found), _next(found)
+    return Story(money(found.cost, scenario), about, likely, _unbroken(three), found)
+
+
+def _unbroken(three: Three) -> Three:
+    """Without a break of the line between a number and its unit."""
+    first, second, third = (UNIT.sub(NO_BREAK, sentence) for sentence in three)
+    return first, second, third
 
 
 # What it costs ------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ def now_and_next(found: Advised, palette: Palette = LIGHT) -> Figure:
     ])  # fmt: skip
     for trace in (legend, ends):
         trace["textfont"]["size"] = TYPE
-    ticks = base.steps(high, 3)
+    ticks = base.steps(high, 4)
     layout = base.layout(
         palette,
         height=HEIGHT - (0 if len(rows) > 1 else ONE_BAR_LESS),

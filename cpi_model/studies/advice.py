@@ -20,7 +20,15 @@ from cpi_model import links
 from cpi_model.catalog import Catalog
 from cpi_model.coefficients import coefficients
 from cpi_model.evaluate import Estimate
-from cpi_model.inputs import Choice, ImpossibleChoice, age, choose, engine_runs_on, engine_serves
+from cpi_model.inputs import (
+    Choice,
+    ImpossibleChoice,
+    age,
+    choose,
+    engine_runs_on,
+    engine_serves,
+    usual_engines,
+)
 from cpi_model.scenario import FIELDS, Scenario
 from cpi_model.schema import Accelerator, Engine
 from cpi_model.studies import bands, compression, service, sweep
@@ -261,15 +269,20 @@ def _chips(
 
 
 def _engine_on(chip: Accelerator, choice: Choice, catalog: Catalog) -> Engine | None:
-    """The engine of the scenario, or the one of which most was measured, that serves on a chip."""
+    """The engine of the scenario if it runs on a chip, or the one that is usual there.
+
+    For language models that is the one of which most runs were measured.
+    """
     if engine_runs_on(choice.engine, chip):
         lack = engine_serves(choice.engine, choice.model, chip, choice.scheme)
         return None if lack else choice.engine
     others = [
-        engine for engine in catalog.engines.values()
+        engine for engine in usual_engines(chip, catalog)
         if _well_known(engine, choice)
         and not engine_serves(engine, choice.model, chip, choice.scheme)
     ]  # fmt: skip
+    if choice.model.transformer is None:
+        return others[0] if others else None
     return max(others, key=lambda engine: coefficients().engine(engine.id).rows, default=None)
 
 

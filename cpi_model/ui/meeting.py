@@ -55,7 +55,7 @@ def cost_in_large(told: Told) -> None:
     with st.container(key="meeting_cost"):
         st.metric(
             shown.about, shown.headline, shown.likely or None, delta_color="off",
-            delta_arrow="off", label_visibility="visible" if shown.about else "collapsed",
+            delta_arrow="off",
         )  # fmt: skip
 
 
