@@ -162,8 +162,8 @@ def _next(found: Advised) -> str:
         return f"The best next step, {best.step.text}, {'; '.join(_saves(best, found))}."
     changes = f"{found.tried:,} change" + ("" if found.tried == 1 else "s")
     text = (
-        f"No single change saves {percent(WORTH_IT)} or more and keeps limits and quality: "
-        f"{changes} tried"
+        f"No single change is likely to save {percent(WORTH_IT)} or more within limits and "
+        f"quality: {changes} tried"
     )
     if found.unmeasured:
         other = found.unmeasured[0]

@@ -105,7 +105,7 @@ def test_the_third_has_the_figures_of_the_next_best_change(name: str) -> None:
     if advised.broken and best is None:
         assert sentence.endswith("no single change keeps every limit.")
     elif best is None:
-        assert sentence.startswith("No single change saves 1 % or more")
+        assert sentence.startswith("No single change is likely to save 1 % or more")
         assert f"{advised.tried} changes tried" in sentence
     else:
         assert f", {best.step.text}, " in sentence

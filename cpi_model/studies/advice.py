@@ -48,6 +48,7 @@ from cpi_model.units import GB, MONTH, Array
 
 WORTH_IT = 0.01
 """A smaller saving, over the cost, is not worth a change."""
+EVEN = 0.5
 MOST_OF_A_KIND = 3
 MOST_SHOWN = 12
 HIGHEST_TARGET = 0.8
@@ -93,6 +94,11 @@ class Advice:
     probability: float
     """That it really saves, from the likely errors; NaN where none are known."""
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether it rather costs than saves, though the estimate saves."""
+        return self.probability < EVEN
+
 
 @dataclass(frozen=True)
 class Advised:
@@ -107,7 +113,7 @@ class Advised:
     broken: tuple[str, ...]
     """Limits that the scenario does not keep; then steps are those that keep all."""
     ranked: tuple[Advice, ...]
-    """Most saved first."""
+    """Most saved first; then those that with the likely errors rather cost than save."""
     unmeasured: tuple[Advice, ...]
     """Those that would save too, and of which nobody measured what they cost in quality."""
     tried: int
@@ -115,7 +121,8 @@ class Advised:
     @property
     def best(self) -> Advice | None:
         """The next best change; None where nothing is worth one."""
-        return self.ranked[0] if self.ranked else None
+        first = self.ranked[0] if self.ranked else None
+        return None if first is None or (not self.broken and first.doubtful) else first
 
 
 def advise(result: Answer, catalog: Catalog) -> Advised | None:
@@ -145,9 +152,9 @@ def advise(result: Answer, catalog: Catalog) -> Advised | None:
     offered = [place for place in np.argsort(cost, kind="stable") if place
                and within[place] and worth[place]]  # fmt: skip
     quality = {
-        at: found
+        at: left
         for at in offered
-        if (found := _quality(tried[at], now, kept, scenario.quality_floor)) is not None
+        if (left := _quality(tried[at], now, kept, scenario.quality_floor)) is not None
     }
     measured = _few(tried, [at for at, (_, unknown) in quality.items() if not unknown])
     others = _few(tried, [at for at, (_, unknown) in quality.items() if unknown])
@@ -166,12 +173,16 @@ def advise(result: Answer, catalog: Catalog) -> Advised | None:
             probability=probability,
         )  # fmt: skip
 
-    pairs = list(zip([*measured, *others], chances, strict=True))
+    found = [
+        advice(at, float(chance)) for at, chance in zip([*measured, *others], chances, strict=True)
+    ]
+    ranked = found[: len(measured)]
+    if not broken:
+        ranked.sort(key=lambda each: each.doubtful)
     return Advised(
         scenario=scenario, estimate=before, kept=kept, cost=float(cost[0]),
         devices_per_replica=choice.devices_per_replica, broken=broken,
-        ranked=tuple(advice(at, float(chance)) for at, chance in pairs[: len(measured)]),
-        unmeasured=tuple(advice(at, float(chance)) for at, chance in pairs[len(measured) :]),
+        ranked=tuple(ranked), unmeasured=tuple(found[len(measured) :]),
         tried=len(tried) - 1,
     )  # fmt: skip
 

@@ -129,8 +129,8 @@ def _table(offered: tuple[Advice, ...], scenario: Scenario) -> pd.DataFrame:
     period = PERIODS[scenario.period]
     return pd.DataFrame(
         {
-            "Change": [each.step.text for each in offered],
             "Saves": [percent(each.saved_share) for each in offered],
+            "Change": [each.step.text for each in offered],
             f"A {scenario.period}": [money(each.saved_rate * period, scenario) for each in offered],
             "Really saves": [_chance(each.probability) for each in offered],
             "Latency, p95": [duration(float(each.estimate.latency_p95)) for each in offered],
