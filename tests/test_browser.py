@@ -273,7 +273,8 @@ def test_the_page_for_meetings_is_read_from_afar_and_leads_back(
         page.locator(CHART).first.wait_for(state="attached", timeout=20_000)
         assert figure(page, told.about) == told.headline
         assert page.get_by_test_id("stText").all_inner_texts() == list(told.sentences)
-        wait_until(page, lambda: page.get_by_test_id("stSidebar").count() == 0, "no sidebar")
+        sidebar = page.get_by_test_id("stSidebar")
+        wait_until(page, lambda: not sidebar.is_visible(), "no sidebar")
         figure_px = page.get_by_test_id("stMetricValue").evaluate(FONT_SIZE)
         words_px = page.get_by_test_id("stText").first.evaluate(FONT_SIZE)
         assert figure_px >= (36 if phone else 80) and words_px >= (17 if phone else 22)
@@ -286,6 +287,7 @@ def test_the_page_for_meetings_is_read_from_afar_and_leads_back(
         page.get_by_role("link", name="Back to Batching").click()
         page.get_by_role("heading", name="Batching", exact=True).wait_for(timeout=20_000)
         wait_until(page, lambda: scenario_of(page) == wanted, "the change on the page before")
+        wait_until(page, lambda: phone or sidebar.is_visible(), "the sidebar again")
 
 
 FONT_SIZE = "part => parseFloat(getComputedStyle(part).fontSize)"
