@@ -40,7 +40,7 @@ PARTS = {
     "orchestration (agents, monitoring, platform)": ("orchestration",),
 }
 """What the components of the cost pay for."""
-UNIT, NO_BREAK = re.compile(r"(?<=\d) (?=(?:%|ms|s|µs|GB|g)(?:\W|$))"), "\u00a0"
+UNIT, NO_BREAK = re.compile(r"(?<=\d) (?=(?:%|ms|s|µs|GB|g|years?|days?)(?:\W|$))"), "\u00a0"
 Three = tuple[str, str, str]
 
 

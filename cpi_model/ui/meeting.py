@@ -80,7 +80,9 @@ def sentences_in_large(told: Told) -> None:
 def make_the_change(told: Told) -> None:
     """A button for the next best change; where nothing works, for what would."""
     found, result = told.story.advised, told.answer
-    with st.container(key="meeting_change", horizontal=True):
+    # White on the light blue of the dark theme cannot be read from afar.
+    theme = "dark" if draw.palette() is charts.DARK else "light"
+    with st.container(key=f"meeting_change_{theme}", horizontal=True):
         if found is None:
             for suggestion in result.suggestions:
                 st.button(
