@@ -15,7 +15,7 @@ from cpi_model.scenario import Scenario
 from cpi_model.studies import advice, bands, compression, sweep
 from cpi_model.studies.advice import Advice, Advised
 from cpi_model.studies.answer import Answer, answer
-from cpi_model.studies.optimise import CONCURRENCIES, SHARED_ERROR
+from cpi_model.studies.optimise import CONCURRENCIES
 from cpi_model.ui import PRESETS
 from cpi_model.units import MONTH
 
@@ -170,11 +170,16 @@ def test_the_chance_of_an_engine_is_that_of_two_log_normal_times() -> None:
     (step,) = (each for each in found.ranked if each.step.kind == "engine")
     before, after = asked("marginal").choice, answer(step.scenario, FACTS).choice
     assert before is not None and after is not None
-    middle, deviation = bands.log_errors([before, after], coefficients())
-    gap = math.log(found.cost / step.cost) + middle[0] - middle[1]
-    spread = math.sqrt(
-        deviation[0] ** 2 + deviation[1] ** 2 - 2 * SHARED_ERROR * deviation[0] * deviation[1]
+    ends = [
+        (-math.log(spread.p90_ratio), -math.log(spread.p10_ratio))
+        for choice in (before, after)
+        if (spread := bands.spreads(choice, coefficients())["throughput"]) is not None
+    ]
+    (middle, wide), (other_middle, other_wide) = (
+        ((low + high) / 2, (high - low) / 2 / NormalDist().inv_cdf(0.9)) for low, high in ends
     )
+    gap = math.log(found.cost / step.cost) + middle - other_middle
+    spread = math.sqrt(wide**2 + other_wide**2 - 2 * bands.SHARED_ERROR * wide * other_wide)
     assert step.probability == pytest.approx(NormalDist().cdf(gap / spread), abs=0.06)
 
 
