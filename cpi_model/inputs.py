@@ -488,7 +488,7 @@ def parallel_problems(scenario: Scenario, model: Model) -> list[Problem]:
         problems.append(Problem(
             f"{model.name} has {shape.attention.heads} attention heads, which {tp} devices cannot "
             "share evenly.", "tensor_parallel", {"tensor_parallel": fits[-1]},
-            f"use {fits[-1]} devices in tensor parallel",
+            f"use {fits[-1]} device{'' if fits[-1] == 1 else 's'} in tensor parallel",
         ))  # fmt: skip
     layers = _layers(shape)
     if pp > layers:

@@ -187,12 +187,15 @@ def _saves(each: Advice, found: Advised) -> Iterator[str]:
 
 
 def _money_saved(each: Advice) -> str:
-    """What a step takes off the bill, in brackets; empty where that is nothing."""
-    saved = each.saved_rate
-    if abs(saved) <= NOTHING * float(each.estimate.cost_rate):
+    """What a step takes off the bill or adds to it, in brackets; empty where that is nothing."""
+    if not _moves_the_bill(each):
         return ""
-    more = "" if saved > 0 else " more"
-    return f" ({_bill(abs(saved), each.scenario)}{more})"
+    more = "" if each.saved_rate > 0 else " more"
+    return f" ({_bill(abs(each.saved_rate), each.scenario)}{more})"
+
+
+def _moves_the_bill(each: Advice) -> bool:
+    return abs(each.saved_rate) > NOTHING * float(each.estimate.cost_rate)
 
 
 def _where(each: Advice) -> str:
@@ -242,6 +245,8 @@ def _repair(found: Advised) -> str:
     cost = f"{word} {percent(abs(best.saved_share))}{more}{_money_saved(best)}"
     if abs(best.saved_share) < FLAT:
         cost = "costs the same"
+        if _moves_the_bill(best) and best.saved_rate > 0.0:
+            cost += f" and takes {_bill(best.saved_rate, best.scenario)} off the bill"
     rest = f"; {best.step.caveat}" if best.step.caveat else ""
     return (
         f"the cheapest step that keeps every limit, {best.step.text}, {cost}"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cpi_model import story
 from cpi_model.catalog import catalog
@@ -59,31 +62,34 @@ def plain(text: str) -> str:
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_the_first_sentence_has_the_figures_of_the_headline(name: str) -> None:
-    result, given = asked(name), SCENARIOS[name]
+    result, scenario = asked(name), SCENARIOS[name]
     assert result.estimate is not None
     figure = (
-        "marginal_cost_per_inference" if given.cost_basis == "marginal" else "cost_per_inference"
+        "marginal_cost_per_inference" if scenario.cost_basis == "marginal" else "cost_per_inference"
     )
     cost = float(getattr(result.estimate, figure))
-    assert told(name).headline == money(cost, given)
+    assert told(name).headline == money(cost, scenario)
     sentence = plain(told(name).sentences[0])
-    assert f" costs {money(cost, given)} ({money(cost * MILLION, given)} for a million)" in sentence
-    bill = float(result.estimate.cost_rate) * PERIODS[given.period]
-    assert sentence.endswith(f"the whole bill is {money(bill, given)} a {given.period}.")
+    assert (
+        f" costs {money(cost, scenario)} ({money(cost * MILLION, scenario)} for a million)"
+        in sentence
+    )
+    bill = float(result.estimate.cost_rate) * PERIODS[scenario.period]
+    assert sentence.endswith(f"the whole bill is {money(bill, scenario)} a {scenario.period}.")
     band = bands.of(result)[figure]
     if band is None:
         assert "was not measured" in sentence
     elif band.high > band.low * 1.001:
-        assert f"likely {money_between(band.low, band.high, given)};" in sentence
+        assert f"likely {money_between(band.low, band.high, scenario)};" in sentence
     else:
         assert "the same at any likely speed" in sentence
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_the_second_has_the_parts_of_the_cost(name: str) -> None:
-    result, given = asked(name), SCENARIOS[name]
+    result, scenario = asked(name), SCENARIOS[name]
     assert result.estimate is not None
-    marginal = given.cost_basis == "marginal"
+    marginal = scenario.cost_basis == "marginal"
     found = story.shares(result.estimate, marginal)
     assert sum(found.values()) == pytest.approx(1.0)
     sentence = plain(told(name).sentences[1])
@@ -98,7 +104,7 @@ def test_the_second_has_the_parts_of_the_cost(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_the_third_has_the_figures_of_the_next_best_change(name: str) -> None:
-    advised, given = told(name).advised, SCENARIOS[name]
+    advised, scenario = told(name).advised, SCENARIOS[name]
     assert advised is not None
     sentence = plain(told(name).sentences[2])
     best = advised.best
@@ -109,19 +115,19 @@ def test_the_third_has_the_figures_of_the_next_best_change(name: str) -> None:
         assert f"{advised.tried} changes tried" in sentence
     else:
         assert f", {best.step.text}, " in sentence
-        then = answer(given.model_copy(update=best.step.changes), FACTS).estimate
+        then = answer(scenario.model_copy(update=best.step.changes), FACTS).estimate
         now = asked(name).estimate
         assert then is not None and now is not None
-        marginal = given.cost_basis == "marginal"
+        marginal = scenario.cost_basis == "marginal"
         figure = "marginal_cost_per_inference" if marginal else "cost_per_inference"
         change = 1.0 - float(getattr(then, figure)) / float(getattr(now, figure))
         if abs(change) < 0.001:
             assert "costs the same" in sentence
         else:
             assert f"{'saves' if change > 0 else 'costs'} {percent(abs(change))}" in sentence
-        bill = (float(now.cost_rate) - float(then.cost_rate)) * PERIODS[given.period]
+        bill = (float(now.cost_rate) - float(then.cost_rate)) * PERIODS[scenario.period]
         if abs(bill) > 1e-6 * float(now.cost_rate):
-            assert f"({money(abs(bill), given)} a {given.period}" in sentence
+            assert f"({money(abs(bill), scenario)} a {scenario.period}" in sentence
         if "95 of 100" in sentence:
             assert duration(float(then.latency_p95)) in sentence
 
@@ -157,16 +163,51 @@ def test_what_cannot_work_says_why_and_what_would(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*SCENARIOS, *IMPOSSIBLE])
 def test_sentences_read_well(name: str) -> None:
-    for sentence in told(name).sentences:
+    read(told(name))
+
+
+def read(found: Story) -> None:
+    """See to it that sentences are whole and grammatical."""
+    for sentence in found.sentences:
         text = plain(sentence)
         assert re.match(r"[A-Z0-9]", text) and text.endswith(".") and not text.endswith("..")
         assert not re.search(r"  |\bnan\b|\binf\b|unknown|None|;;|,,|\( |∞", text), text
         assert not re.search(r"\b1 (changes|devices|replicas|requests|versions|years)\b", text)
-        assert not re.search(r"\b(0|[2-9]|\d\d+) (change|device|replica|version|year)\b", text), (
-            text
-        )
+        assert not re.search(
+            r"\b(?<!,)(?:0|[2-9]|\d\d+) (change|device|replica|version|year)\b", text
+        ), text
         # A figure is not parted from its unit at the end of a line.
         assert not re.search(r"\d (%|ms|s|GB)(?!\w)", sentence)
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_anything_that_can_be_asked_reads_well(data: st.DataObject) -> None:
+    def one(*values: Any) -> Any:
+        return data.draw(st.sampled_from(values))
+
+    chip, engine = one(*FACTS.accelerators.values()), one(*FACTS.engines.values())
+    models = [each for each in FACTS.models.values() if each.model_class in engine.model_classes]
+    drawn = Scenario(
+        model=one(*(each.id for each in models)), accelerator=chip.id, engine=engine.id,
+        scheme=one(*engine.schemes), requests_per_s=one(0.001, 1.0, 100.0, 5000.0),
+        concurrency=one(1, 8, 64, 1000), tensor_parallel=one(1, 2, 8),
+        purchase=one("on_demand", "spot", "reserved_1y", "reserved_3y"),
+        scaling=one("peak", "follow", "fixed"), fixed_replicas=one(1, 5, 200),
+        cost_basis=one("loaded", "marginal"), period=one("day", "month", "year"),
+        batching=one("continuous", "dynamic", "static", "disaggregated"),
+        live_versions=one(1, 3), slo_share=one(0.0, 0.95), input_tokens=one(1, 300, 20_000),
+        device_price_usd_per_hour=one(None, 3.0), kv_precision=one("bf16", "fp8"),
+        draft_model=one("none", "ngram"), max_devices=one(None, 4),
+    )  # fmt: skip
+    read(story.tell(answer(drawn, FACTS), FACTS))
+
+
+def test_the_bill_is_said_where_one_more_answer_costs_the_same() -> None:
+    many = Scenario(scaling="fixed", fixed_replicas=40, max_devices=8, cost_basis="marginal")
+    sentence = plain(story.sentences(answer(many, FACTS), FACTS)[2])
+    assert sentence.startswith("It takes 40 devices where 8 devices are allowed: ")
+    assert re.search(r"costs the same and takes \$[\d,]+ a month off the bill", sentence)
 
 
 def test_a_name_from_a_link_is_only_text() -> None:

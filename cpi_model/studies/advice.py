@@ -344,14 +344,21 @@ def _at_a_time(scenario: Scenario, choice: Choice) -> Iterator[Step]:
             requests = "request" if count == 1 else "requests"
             text = f"{count:,} {requests} at a time instead of {now:,}"
             yield Step("concurrency", text, {"concurrency": count})
-    ways = {"continuous": "continuous batching", "disaggregated": "prefill and decode apart"}
     if choice.model.transformer is None:
-        ways = {"continuous": "dynamic batching"}
-    names = {"static": "static batching", "dynamic": "dynamic batching"} | ways
-    for way, name in ways.items():
-        if names[scenario.batching] != name:
-            text = f"{name} instead of {names[scenario.batching]}"
+        if scenario.batching == "static":
+            text = "dynamic batching instead of static batching"
+            yield Step("batching", text, {"batching": "dynamic"})
+        return
+    for way in ("continuous", "disaggregated"):
+        if way != scenario.batching:
+            text = f"{BATCHING[way]} instead of {BATCHING[scenario.batching]}"
             yield Step("batching", text, {"batching": way})
+
+
+BATCHING = {
+    "continuous": "continuous batching", "disaggregated": "prefill and decode apart",
+    "static": "static batching", "dynamic": "dynamic batching",
+}  # fmt: skip
 
 
 def _replicas(scenario: Scenario, estimate: Estimate) -> Iterator[Step]:
