@@ -208,6 +208,22 @@ def exports() -> dict[str, float]:
     return {name: round(seconds * 1e3, 1) for name, seconds in figures.items()}
 
 
+def advice() -> dict[str, float]:
+    """Every single step from a scenario, with the sentences about them."""
+    from cpi_model import story
+    from cpi_model.catalog import catalog
+    from cpi_model.scenario import Scenario
+    from cpi_model.studies.answer import answer
+
+    result = answer(Scenario(), catalog())
+
+    def tell() -> None:
+        story.tell(result, catalog())
+
+    tell()
+    return {"advice_s": round(median(_seconds(tell) for _ in range(10)), 3)}
+
+
 def traffic() -> dict[str, float]:
     """A year of the default scenario under the HPA at one request a second, and a search."""
     from cpi_model.catalog import catalog
@@ -285,6 +301,7 @@ MEASUREMENTS: dict[str, Callable[[], dict[str, float]]] = {
     "estimate": estimate,
     "simulation": simulation,
     "exports": exports,
+    "advice": advice,
     "traffic": traffic,
     "fleet": fleet,
 }

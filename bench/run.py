@@ -33,6 +33,7 @@ GOALS = {
     "simulated_events_per_s": "at least 5000000",
     "simulation_ms": "under 1000",
     "closed_form_us": "under 10000",
+    "advice_s": "under 0.3",
     "traffic_year_fluid_s": "under 0.2",
     "traffic_search_s": "under 1",
     "traffic_year_exact_s": "under 10",
@@ -94,6 +95,7 @@ def _engine() -> None:
     for measurement, times in (
         ("many", 1), ("optimiser", 1), ("single", 1), ("catalog", 5), ("import", 5),
         ("simulation", 1), ("traffic", 1), ("exports", 1), ("fleet", 1),
+        ("advice", 1),
     ):  # fmt: skip
         _print_medians(measurement, times)
     _print_medians("estimate", PROCESSES)

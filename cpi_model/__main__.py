@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cpi_model.library import Library, Revision
     from cpi_model.links import Named
     from cpi_model.scenario import Scenario
+    from cpi_model.studies.advice import Advised
     from cpi_model.studies.answer import Answer
     from cpi_model.studies.compare import Compared
     from cpi_model.studies.repricing import Repriced
@@ -490,6 +491,72 @@ def export(
     _print_lines([f"{target} written, {len(made):,} bytes."])
     if not result.feasible:
         _print_lines(["It says why this cannot work:", *(f"  {each}" for each in result.reasons)])
+
+
+# advise ------------------------------------------------------------------------------------------
+
+
+@app.command()
+def advise(
+    link: Link = None, file: File = None, assignments: Assignments = None, as_json: AsJson = False
+) -> None:
+    """The next best change: each single step that saves within limits, and three sentences."""
+    from cpi_model import story
+    from cpi_model.studies import advice
+    from cpi_model.studies.answer import answer
+
+    scenario, facts = _scenario(link, file, assignments), _facts()
+    result = answer(scenario, facts)
+    told = story.tell(result, facts)
+    if as_json:
+        found = advice.summary(told.advised) if told.advised else {}
+        _print_json(
+            {"feasible": result.feasible, "reasons": list(result.reasons),
+             "sentences": list(told.sentences)} | found
+        )  # fmt: skip
+        return
+    if told.advised is None:
+        _print_refusal(result)
+        return
+    _print_lines([*told.sentences, ""])
+    _print_advice(told.advised)
+
+
+def _print_advice(found: Advised) -> None:
+    from cpi_model.export import UNKNOWN as NOT_KNOWN
+    from cpi_model.export import percent
+    from cpi_model.story import PERIODS
+    from cpi_model.units import MILLISECOND, PERCENT
+
+    scenario = found.scenario
+    columns = {
+        "change": "change", "saves": "saves, %",
+        "bill": f"{scenario.currency} a {scenario.period}", "chance": "really saves",
+        "latency": "p95\nms", "quality": "quality kept", "where": "bought as", "mind": "mind",
+    }  # fmt: skip
+    rate = scenario.currency_per_usd * PERIODS[scenario.period]
+    rows = [
+        {
+            "change": each.step.text, "saves": each.saved_share / PERCENT,
+            "bill": each.saved_rate * rate,
+            "chance": NOT_KNOWN if math.isnan(each.probability)
+            else percent(round(each.probability, 2)),
+            "latency": float(each.estimate.latency_p95) / MILLISECOND,
+            "quality": "not measured" if each.new_unknown else percent(each.kept.known.median),
+            "where": each.where, "mind": each.step.caveat,
+        }
+        for each in (*found.ranked, *found.unmeasured)
+    ]  # fmt: skip
+    if not rows:
+        return
+    _print_table(columns, rows, spare=("mind", "where", "latency"))
+    best = (*found.ranked, *found.unmeasured)[0]
+    changes = (
+        f"--set {name}={'' if value is None else value}"
+        for name, value in best.step.changes.items()
+        if getattr(scenario, name) != value
+    )
+    _print_lines([f"The first: {' '.join(changes)}"])
 
 
 # compress ----------------------------------------------------------------------------------------

@@ -443,6 +443,17 @@ def engine_serves(engine: Engine, model: Model, accelerator: Accelerator, scheme
     return ""
 
 
+def usual_engines(accelerator: Accelerator, catalog: Catalog) -> list[Engine]:
+    """All engines: those made for such chips come first, then those of few makers."""
+
+    def unusual(engine: Engine) -> tuple[int, int]:
+        kinds = list(engine.kinds)
+        made_for = kinds.index(accelerator.kind) if accelerator.kind in kinds else len(kinds)
+        return made_for, len(engine.vendors) or len(catalog.accelerators)
+
+    return sorted(catalog.engines.values(), key=unusual)
+
+
 def _engine_problems(
     model: Model, accelerator: Accelerator, scheme: Scheme, engine: Engine, catalog: Catalog
 ) -> list[Problem]:
@@ -450,13 +461,7 @@ def _engine_problems(
     if not lack:
         return []
 
-    def unusual(other: Engine) -> tuple[int, int]:
-        """Engines made for such chips come first, then those of few makers."""
-        kinds = list(other.kinds)
-        made_for = kinds.index(accelerator.kind) if accelerator.kind in kinds else len(kinds)
-        return made_for, len(other.vendors) or len(catalog.accelerators)
-
-    engines = sorted(catalog.engines.values(), key=unusual)
+    engines = usual_engines(accelerator, catalog)
     for other in engines:
         if not engine_serves(other, model, accelerator, scheme):
             return [Problem(lack + ".", "engine", {"engine": other.id}, f"use {other.name}")]
@@ -483,7 +488,7 @@ def parallel_problems(scenario: Scenario, model: Model) -> list[Problem]:
         problems.append(Problem(
             f"{model.name} has {shape.attention.heads} attention heads, which {tp} devices cannot "
             "share evenly.", "tensor_parallel", {"tensor_parallel": fits[-1]},
-            f"use {fits[-1]} devices in tensor parallel",
+            f"use {fits[-1]} device{'' if fits[-1] == 1 else 's'} in tensor parallel",
         ))  # fmt: skip
     layers = _layers(shape)
     if pp > layers:

@@ -12,7 +12,7 @@ import pypdf
 import pytest
 
 from bench import live
-from cpi_model import links
+from cpi_model import links, story
 from cpi_model.catalog import catalog
 from cpi_model.export import money
 from cpi_model.scenario import Scenario
@@ -252,6 +252,45 @@ def test_a_phone_shows_everything_without_sideways_scrolling(
                     .filter(e => e.getBoundingClientRect().right > innerWidth + 1).length"""
             )
             assert outside == 0
+
+
+@pytest.mark.parametrize(("width", "theme"), [(390, "dark"), (1440, "light")])
+def test_the_page_for_meetings_is_read_from_afar_and_leads_back(
+    browser: Browser, app_url: str, width: int, theme: str
+) -> None:
+    given = Scenario(cost_basis="marginal", concurrency=48)
+    told = story.tell(answer(given, catalog()), catalog())
+    assert told.advised is not None and told.advised.best is not None
+    phone = width < 500
+    with browser.new_context(
+        viewport={"width": width, "height": 844},
+        color_scheme="dark" if theme == "dark" else "light",
+    ) as context:
+        page = context.new_page()
+        live.open_app(page, f"{app_url}/Batching?{links.encode(given)}")
+        page.get_by_role("link", name="Meeting").last.click()
+        page.get_by_role("heading", name="Meeting", exact=True).wait_for(timeout=20_000)
+        page.locator(CHART).first.wait_for(state="attached", timeout=20_000)
+        assert figure(page, told.about) == told.headline
+        assert page.get_by_test_id("stText").all_inner_texts() == list(told.sentences)
+        sidebar = page.get_by_test_id("stSidebar")
+        wait_until(page, lambda: not sidebar.is_visible(), "no sidebar")
+        figure_px = page.get_by_test_id("stMetricValue").evaluate(FONT_SIZE)
+        words_px = page.get_by_test_id("stText").first.evaluate(FONT_SIZE)
+        assert figure_px >= (36 if phone else 80) and words_px >= (17 if phone else 22)
+        for mark in ("stMain", "stMetricValue", "stMetricLabel"):
+            part = page.get_by_test_id(mark).first
+            assert part.evaluate("part => part.scrollWidth <= part.clientWidth + 1"), mark
+        page.get_by_role("button", name="Make this change").click()
+        wanted = told.advised.best.scenario
+        wait_until(page, lambda: scenario_of(page) == wanted, "the next best change")
+        page.get_by_role("link", name="Back to Batching").click()
+        page.get_by_role("heading", name="Batching", exact=True).wait_for(timeout=20_000)
+        wait_until(page, lambda: scenario_of(page) == wanted, "the change on the page before")
+        wait_until(page, lambda: phone or sidebar.is_visible(), "the sidebar again")
+
+
+FONT_SIZE = "part => parseFloat(getComputedStyle(part).fontSize)"
 
 
 def test_a_report_that_is_dropped_on_the_page_corrects_the_scenario(

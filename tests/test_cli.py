@@ -14,12 +14,21 @@ from pathlib import Path
 import pytest
 
 from cpi_model import __main__ as terminal
-from cpi_model import __version__, links
+from cpi_model import __version__, links, story
 from cpi_model.__main__ import main
 from cpi_model.catalog import catalog
 from cpi_model.export import files
 from cpi_model.scenario import FIELDS, Scenario
-from cpi_model.studies import buying, compression, fleet, optimise, sensitivity, traffic, waste
+from cpi_model.studies import (
+    advice,
+    buying,
+    compression,
+    fleet,
+    optimise,
+    sensitivity,
+    traffic,
+    waste,
+)
 from cpi_model.studies.answer import answer, summary
 
 FACTS = catalog()
@@ -399,6 +408,7 @@ def test_every_option_is_documented(cpi: Cpi, root: Path) -> None:
     for command in (
         "estimate", "export", "sweep", "link", "catalog accelerators", "catalog instances",
         "catalog models", "catalog apis", "catalog traces", "catalog check", "traffic",
+        "advise",
     ):  # fmt: skip
         assert f"cpi {command}" in text
         options = set(re.findall(r"--[a-z][a-z-]+", cpi(*command.split(), "--help").output))
@@ -588,6 +598,31 @@ def test_compare_refuses_what_it_cannot_read_in_a_line(
     ran = cpi("compare", *arguments)
     assert (ran.code, ran.output) == (2, "")
     assert ran.errors.startswith(f"cpi: {said}") and ran.errors.count("\n") == 1
+
+
+# advise -------------------------------------------------------------------------------------------
+
+
+def test_advise_prints_what_the_page_shows(cpi: Cpi) -> None:
+    given = Scenario(requests_per_s=50.0, currency="EUR", currency_per_usd=0.9)
+    told = story.tell(answer(given, FACTS), FACTS)
+    assert told.advised is not None and told.advised.best is not None
+    ran = cpi("advise", "--link", links.encode(given), "--json")
+    assert ran.code == 0
+    document = json.loads(ran.output)
+    assert document["feasible"] and document["sentences"] == list(told.sentences)
+    assert document["ranked"] == json.loads(json.dumps(advice.summary(told.advised)))["ranked"]
+    for_people = cpi("advise", "--link", links.encode(given))
+    assert for_people.code == 0 and "EUR a month" in for_people.output
+    for each in (*told.advised.ranked, *told.advised.unmeasured):
+        assert each.step.text in for_people.output
+
+
+def test_advise_says_what_cannot_work(cpi: Cpi) -> None:
+    ran = cpi("advise", "--set", "model=llama-3.1-70b")
+    assert ran.code == 0 and ran.output.startswith("This cannot work.")
+    document = json.loads(cpi("advise", "--set", "model=llama-3.1-70b", "--json").output)
+    assert not document["feasible"] and document["reasons"] and len(document["sentences"]) == 3
 
 
 # buy and prices ----------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ from cpi_model.charts.hardware import (
     ranking,
     roofline,
 )
+from cpi_model.charts.meeting import describe_now_and_next, now_and_next
 from cpi_model.charts.sensitivity import describe_tornado, tornado
 from cpi_model.charts.traffic import demand, describe_demand, describe_growth, growth
 from cpi_model.charts.trust import (
@@ -97,6 +98,7 @@ __all__ = [
     "describe_load",
     "describe_load_duration",
     "describe_memory",
+    "describe_now_and_next",
     "describe_qualities",
     "describe_ranking",
     "describe_roofline",
@@ -113,6 +115,7 @@ __all__ = [
     "load_duration",
     "measured_text",
     "memory",
+    "now_and_next",
     "predicted_against_measured",
     "quality_against_cost",
     "ranking",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Literal, get_args
 
-from cpi_model import __version__, links
+from cpi_model import __version__, links, story
 from cpi_model.catalog import Catalog
 from cpi_model.coefficients import coefficients
 from cpi_model.evaluate import Estimate
@@ -92,7 +92,7 @@ class Scene:
     inputs: tuple[Input, ...]
     facts: tuple[Fact, ...]
     points: tuple[str, ...]
-    """Three sentences for a slide; why not, where it cannot work."""
+    """A few sentences for a slide; why not, where it cannot work."""
     notes: tuple[str, ...]
     curve: Sweep | None
     moved: Tornado | None
@@ -309,7 +309,7 @@ def _scene(answer: Answer, catalog: Catalog, name: str) -> Scene:
         points=tuple(
             plain(sentence)
             for sentence in (
-                _obstacles(answer) if found is None else _points(answer, results, found)
+                _obstacles(answer) if found is None else _points(answer, results, catalog)
             )
         ),
         notes=tuple(plain(note) for note in answer.notes),
@@ -445,28 +445,16 @@ def _band(answer: Answer, likely: str) -> str:
     return f"Likely {likely}: P10 to P90 of {runs}; eight of ten lie inside."
 
 
-def _points(answer: Answer, results: Mapping[str, Result], found: Bill) -> list[str]:
-    """Where the money goes, how quick it is, and what would make it cheaper; a sentence each."""
-    estimate, scenario = answer.estimate, answer.scenario
-    assert estimate is not None
-    total = float(estimate.cost_per_inference)
-    shares = {name: float(getattr(estimate, f"{name}_cost")) / total for name in COMPONENTS}
-    most = max(shares, key=lambda name: shares[name])
-    paid = " and ".join(
-        f"{digits(one.instances)} × {one.instance or one.model} at ${digits(one.usd_per_hour)}/h"
-        for one in found.deployments
-    )
+def _points(answer: Answer, results: Mapping[str, Result], catalog: Catalog) -> list[str]:
+    """What it costs, what drives that, what to change next, and how quick it is."""
     # As on the page: a range that says nothing is left out of a sentence.
     latency = results["p95"]
     known = latency.likely not in (SAME, UNMEASURED)
     likely = f" (likely {latency.likely})" if known else ""
     return [
-        f"{most.capitalize()} is {percent(shares[most])} of the {money(found.total_usd, scenario)} "
-        f"a month: {paid}.",
+        *story.sentences(answer, catalog),
         f"95 of 100 requests are answered within {latency.text}{likely}; "
         f"{results['in_time'].text} meet every limit.",
-        f"{results['utilisation'].text} of the capacity is used; one more request on a full "
-        f"replica costs {results['marginal'].text}.",
     ]
 
 

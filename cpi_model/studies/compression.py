@@ -154,6 +154,12 @@ class Kept:
             return False
         return None if self.unknown else True
 
+    def measured(self, scheme: Scheme) -> bool:
+        """Whether what a precision leaves was measured on models of this class."""
+        return any(
+            title == scheme.name and part.level != evidence.OTHERS for title, part in self.parts
+        )
+
 
 # States ------------------------------------------------------------------------------------------
 

@@ -51,11 +51,10 @@ from cpi_model.schema import Instance, InstancePrice, Purchase
 from cpi_model.studies import bands, compression
 from cpi_model.studies.answer import figures
 from cpi_model.studies.compression import Kept
-from cpi_model.studies.evidence import OTHERS
 from cpi_model.studies.options import BUYING, SCALING
 from cpi_model.studies.service import stack
 from cpi_model.studies.sweep import DIRECT, row
-from cpi_model.units import MONTH, Array, Places
+from cpi_model.units import MONTH, Array, Numeric, Places
 
 CONCURRENCIES = (
     1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024,
@@ -310,7 +309,7 @@ def _build(scenario: Scenario, catalog: Catalog) -> _Table:
         scheme_of=np.array([by_scheme[choice.scheme.id] for choice in found], dtype=np.intp),
         kept=kept,
         measured=tuple(
-            any(title == choice.scheme.name and part.level != OTHERS for title, part in each.parts)
+            each.measured(choice.scheme)
             for each, choice in zip(kept, schemes.values(), strict=True)
         ),
         splits=np.array(_splits(scenario, found[0]), dtype=float),
@@ -705,6 +704,12 @@ def _with_axis(inputs: Inputs, concurrency: Array) -> Inputs:
     return replace(inputs, **columns, concurrency=concurrency[np.newaxis, :])
 
 
+def compared(name: str, estimate: Estimate, devices_per_replica: Numeric) -> Array:
+    """What a limit that need not be set is compared with, in its unit."""
+    units: dict[str, Numeric] = {"max_devices": devices_per_replica, "max_usd_per_month": MONTH}
+    return np.asarray(getattr(estimate, LIMITED[name])) * units.get(name, 1.0)
+
+
 def _codes(scenario: Scenario, estimate: Estimate, x: Inputs) -> Places:
     """Why a configuration is not offered, as places in :data:`REASONS`; 0 where it is."""
     shape = np.shape(estimate.obstacles)
@@ -726,13 +731,10 @@ def _codes(scenario: Scenario, estimate: Estimate, x: Inputs) -> Places:
         # The limit that the fewest requests meet.
         named = [REASONS.index(name) for name in IN_TIME[-len(margins) :]]
         codes[slow] = np.array(named)[np.argmin(np.array(margins), axis=0)]
-    for name, field in LIMITED.items():
+    for name in LIMITED:
         if (limit := getattr(scenario, name)) is None:
             continue
-        used = np.asarray(getattr(estimate, field))
-        used = used * {"max_devices": x.devices_per_replica, "max_usd_per_month": MONTH}.get(
-            name, 1
-        )
+        used = compared(name, estimate, x.devices_per_replica)
         codes[(codes == 0) & (used > limit * (1.0 + TIE))] = REASONS.index(LIMIT_NAMES[name])
         codes[(codes == 0) & np.isnan(used)] = REASONS.index("carbon unknown")
     codes[np.greater(estimate.obstacles, 0)] = REASONS.index("memory")

@@ -47,6 +47,14 @@ from cpi_model.ui.hardware import (
 )
 from cpi_model.ui.hardware import table as hardware_table
 from cpi_model.ui.library import save_scenario, saved_scenario, saved_scenarios
+from cpi_model.ui.meeting import (
+    cost_in_large,
+    make_the_change,
+    now_and_next,
+    other_changes,
+    sentences_in_large,
+    told,
+)
 from cpi_model.ui.sensitivity import strongest
 from cpi_model.ui.trust import (
     errors_of_this_kind,
@@ -75,12 +83,13 @@ from cpi_model.ui.whatif import (
 __all__ = [
     "PAGES", "PRESETS", "against_concurrency", "against_load", "all_costs", "answer", "beside",
     "best_mix", "cash_view", "catalog_tables", "change_by_change", "cheapest", "compared",
-    "differing", "errors_of_this_kind", "export_all", "fleet", "frame", "front", "hardware_table",
-    "headline", "left_out", "levers", "limit_costs", "limits", "measured_runs", "modes",
-    "never_measured", "notes", "own_measurements", "parts", "pins", "places", "precision_table",
-    "prices_and_assumptions", "quality", "ranking", "refine", "results", "roofline",
-    "save_scenario", "saved_scenario", "saved_scenarios", "savings", "search", "side_by_side",
-    "strongest", "student", "subject", "throughput_latency", "under_load", "verdicts",
-    "waste_bridge", "waste_findings", "waste_in_short", "waste_settings", "waste_table",
-    "ways_against_volume", "ways_assume", "ways_in_short", "ways_table", "why",
+    "cost_in_large", "differing", "errors_of_this_kind", "export_all", "fleet", "frame", "front",
+    "hardware_table", "headline", "left_out", "levers", "limit_costs", "limits", "make_the_change",
+    "measured_runs", "modes", "never_measured", "notes", "now_and_next", "other_changes",
+    "own_measurements", "parts", "pins", "places", "precision_table", "prices_and_assumptions",
+    "quality", "ranking", "refine", "results", "roofline", "save_scenario", "saved_scenario",
+    "saved_scenarios", "savings", "search", "sentences_in_large", "side_by_side", "strongest",
+    "student", "subject", "throughput_latency", "told", "under_load", "verdicts", "waste_bridge",
+    "waste_findings", "waste_in_short", "waste_settings", "waste_table", "ways_against_volume",
+    "ways_assume", "ways_in_short", "ways_table", "why",
 ]  # fmt: skip

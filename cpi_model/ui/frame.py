@@ -15,6 +15,7 @@ from cpi_model.ui import controls, draw, exporting, sign_in, state
 COMPARE = "pages/9_Compare.py"
 PAGES: tuple[tuple[str, str, str], ...] = (
     ("app.py", "What-if", ":material/tune:"),
+    ("pages/11_Meeting.py", "Meeting", ":material/co_present:"),
     ("pages/5_Hardware.py", "Hardware", ":material/memory:"),
     ("pages/3_Compression.py", "Compression", ":material/compress:"),
     ("pages/4_Batching.py", "Batching", ":material/stacked_line_chart:"),
@@ -26,6 +27,8 @@ PAGES: tuple[tuple[str, str, str], ...] = (
     ("pages/2_Trust.py", "Trust", ":material/fact_check:"),
 )
 """File, title and sign of every page, in the order of the sidebar."""
+
+MEETING = "Meeting"
 
 ESSENTIALS = (
     "model", "accelerator", "scheme", "requests_per_s", "items_per_request", "input_tokens",
@@ -80,16 +83,17 @@ PRESETS = (
 )  # fmt: skip
 
 
-def frame(title: str, question: str, comparing: bool = False) -> Scenario:
+def frame(title: str, question: str, comparing: bool = False, sidebar: bool = True) -> Scenario:
     """Begin a page: link, sidebar with the scenario, title; then the link again.
 
-    `comparing` puts what is compared into the address as well.
+    `comparing` puts what is compared into the address as well. Without a sidebar a page is for
+    reading, and a link leads back to where the reader came from.
     """
     st.set_page_config(
         page_title=f"{title} · cost per inference",
         page_icon="💸",
         layout="wide",
-        initial_sidebar_state=SIDEBAR_WIDTH,
+        initial_sidebar_state=SIDEBAR_WIDTH if sidebar else "collapsed",
     )
     if sign_in.needed():
         sign_in.ask()
@@ -100,11 +104,14 @@ def frame(title: str, question: str, comparing: bool = False) -> Scenario:
     session["page"], session["comparing"] = title, comparing
     state.take_edits()
     state.read_link()
-    with st.sidebar:
-        _sidebar()
+    if sidebar:
+        session["came_from"] = title
+        with st.sidebar:
+            _sidebar()
     with st.container(gap=None):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.title(title, anchor=False)
+            _there_or_back(sidebar)
             _take_along()
         # Below the buttons: beside them a phone has no room for a sentence.
         st.caption(question)
@@ -113,6 +120,19 @@ def frame(title: str, question: str, comparing: bool = False) -> Scenario:
         draw.sentences("Parts of the link were ignored; their defaults stand instead.", problems)
     _freeze()
     return state.current()
+
+
+def _there_or_back(there: bool) -> None:
+    """A link to the page for meetings, or from it."""
+    wanted = MEETING if there else st.session_state.get("came_from", PAGES[0][1])
+    file, title, sign = next(page for page in PAGES if page[1] == wanted)
+    query = state.params(file == COMPARE)
+    if there:
+        st.page_link(file, label=title, icon=sign, query_params=query)
+    else:
+        st.page_link(
+            file, label=f"Back to {title}", icon=":material/arrow_back:", query_params=query
+        )
 
 
 def _take_along() -> None:
