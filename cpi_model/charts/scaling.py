@@ -222,7 +222,7 @@ def policies(
     there = list(dict.fromkeys(runs[place].policy for place in shown))
     names = base.words(
         [
-            base.Word(1.03, 0.95 - 0.085 * place, f" {TITLES[policy]}", palette.ink, mark=9.0)
+            base.Word(1.0, 0.95 - 0.085 * place, f"  {TITLES[policy]}", palette.ink, mark=9.0)
             for place, policy in enumerate(there)
         ],
         ("x2", "y2"),
@@ -237,8 +237,7 @@ def policies(
             title={"text": "requests beyond the limits, %"},
         ),
         yaxis=base.log_axis(
-            palette, low, high, base.COARSE if high > 3 * low else base.FINE,
-            title={"text": f"{scenario.currency} per million"},
+            palette, low, high, title={"text": f"{scenario.currency} per million"},
         ),
         xaxis2=base.axis(palette, overlaying="x", range=[0, 1], visible=False, anchor="y2"),
         yaxis2=base.axis(palette, overlaying="y", range=[0, 1], visible=False, anchor="x2"),
@@ -375,11 +374,17 @@ def zero_against_on(found: ToZero, scenario: Scenario, palette: Palette = LIGHT)
     left, right = float(found.rates[0]), float(found.rates[-1])
     # At the foot, where no line is: cost falls as traffic rises.
     words = [
-        base.Word(left, low * (high / low) ** place, f" {name}", palette.ink, mark=9.0)
+        base.Word(
+            left * (right / left) ** 0.02,
+            low * (high / low) ** place,
+            f" {name}",
+            palette.ink,
+            mark=9.0,
+        )
         for name, place in zip(lines, (0.16, 0.07), strict=True)
     ]
     colours = [colour for _, colour, _ in lines.values()]
-    if left <= found.break_even <= right:
+    if left < found.break_even <= right:
         cost = float(np.interp(found.break_even, found.rates, found.always_on)) * rate
         words.append(base.Word(
             found.break_even, cost, f"  from {digits(found.break_even)}/s the same", palette.ink,
@@ -412,16 +417,16 @@ def zero_against_on(found: ToZero, scenario: Scenario, palette: Palette = LIGHT)
 
 def describe_zero(found: ToZero) -> str:
     """Going to zero against staying on, in words."""
+    lowest = f"At {digits(float(found.rates[0]))} requests per second"
     saved = 1.0 - float(found.to_zero[0] / found.always_on[0])
+    if not saved > 0.0:
+        return f"{lowest}, or more, going to zero saves nothing for each request that succeeds."
     crossing = (
         f"From {digits(found.break_even)} requests per second on both cost the same."
         if math.isfinite(found.break_even)
         else "It is cheaper at every rate in the picture."
     )
-    return (
-        f"At {digits(float(found.rates[0]))} requests per second going to zero saves "
-        f"{percent(saved)}. {crossing}"
-    )
+    return f"{lowest} going to zero saves {percent(saved)}. {crossing}"
 
 
 def growing_cost(found: GrowingCost, scenario: Scenario, palette: Palette = LIGHT) -> Figure:

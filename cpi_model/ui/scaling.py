@@ -172,18 +172,19 @@ def traffic_and_policy(scenario: Scenario) -> None:
 
 def _recorded(scenario: Scenario) -> None:
     with st.container(horizontal=True, gap="small"):
-        for name, trace in traces.PRESETS.items():
+        for name, id in traces.PRESETS.items():
             st.button(
-                name.capitalize(), key=f"traffic_{name}", help=catalog().trace(trace).character,
-                type="primary" if scenario.traffic == trace else "secondary",
-                on_click=state.apply, args=({"traffic": trace},),
+                name.capitalize(), key=f"traffic_{name}", help=catalog().trace(id).character,
+                type="primary" if scenario.traffic == id else "secondary",
+                on_click=state.apply, args=({"traffic": id},),
             )  # fmt: skip
     _control("traffic", scenario)
     known = catalog().traffic.get(scenario.traffic)
     if known is not None:
         trace = traces.recorded(known)
         st.caption(f"{known.character}; {_character(trace)}")
-        st.text(f"{known.attribution}. {known.changes}", width="stretch")
+        with st.popover("Source", icon=":material/menu_book:"):
+            st.text(f"{known.attribution}. {known.changes} Licence: {known.licence}.")
     elif scenario.traffic == traces.SHAPE:
         for first in range(0, len(IN_SIGHT), 2):
             for column, name in zip(st.columns(2), IN_SIGHT[first : first + 2], strict=True):
@@ -317,7 +318,7 @@ def traffic_headline(found: Found) -> None:
             return export.money_between(low, high, scenario)
         return export.between(low, high, text)
 
-    weeks = f"of {digits(run.seconds / DAY)} days"
+    weeks = f"in {digits(run.seconds / DAY)} days"
     cells = (
         (
             "Cost per inference", money(run.cost_per_inference, scenario),
@@ -331,7 +332,7 @@ def traffic_headline(found: Found) -> None:
             "The whole deployment at this rate of traffic.",
         ),
         (
-            "Replica-hours", large(run.billed_hours), f"{weeks}",
+            "Replica-hours", large(run.billed_hours), weeks,
             f"Paid for, from the start of the machine to the last answer: "
             f"{digits(run.billed_hours * HOUR / run.seconds)} replicas on average; "
             f"{digits(run.needed_hours * HOUR / run.seconds)} are needed.",
@@ -346,12 +347,12 @@ def traffic_headline(found: Found) -> None:
             "sure, below.",
         ),
         (
-            "Beyond the limits", percent(run.missed), below("missed", percent),
+            "Beyond the limits", _beyond(run.missed), below("missed", percent),
             "Requests that break a limit of the workload (SLO), or are dropped. Allowed: "
             f"{percent(1.0 - scenario.slo_share)}.",
         ),
         (
-            "Dropped", percent(run.dropped), below("dropped", percent),
+            "Dropped", _beyond(run.dropped), below("dropped", percent),
             "Refused because the queue is full, or given up after the longest wait.",
         ),
         (
@@ -371,6 +372,12 @@ def traffic_headline(found: Found) -> None:
                 label, value, under, help=draw.escaped(about), border=True, delta_color="off",
                 delta_arrow="off",
             )  # fmt: skip
+
+
+def _beyond(share: float) -> str:
+    """A share of requests; what is as good as none has no digits."""
+    least = traffic.NEGLIGIBLE
+    return f"under {percent(least)}" if 0.0 < share < least else percent(share)
 
 
 def unlike_estimate(found: Found) -> None:
@@ -439,6 +446,7 @@ def replicas_over_time(found: Found) -> None:
     names = ["All", *(_day(found.trace, day) for day in range(days))]
     if st.session_state.get("shown_day") not in names:
         st.session_state["shown_day"] = names[0]
+    picked: str | None
     if days > DAYS_AS_BUTTONS:
         picked = st.selectbox("Shown", names, key="shown_day", label_visibility="collapsed")
     else:
@@ -572,13 +580,13 @@ def _cheapest(found: Found, best: Run | None) -> None:
     text = (
         f"**The cheapest within the limits: {TITLES[best.policy]}{at}**, "
         f"{money(best.cost_per_inference * MILLION, scenario)} per million with "
-        f"{percent(best.missed)} beyond the limits."
+        f"{_beyond(best.missed)} beyond the limits."
     )
     saved = 1.0 - best.cost_per_inference / now.cost_per_inference
     if math.isfinite(saved) and abs(saved) > scaling.FEW:
         kept = now.missed <= 1.0 - scenario.slo_share
         text += f" That is {percent(abs(saved))} {'less' if saved > 0 else 'more'} than now"
-        text += "." if kept else f", where {percent(now.missed)} are beyond."
+        text += "." if kept else f", where {_beyond(now.missed)} are beyond."
     changes = scaling.changes(best, scenario)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(draw.escaped(text), width="stretch")
@@ -622,9 +630,9 @@ def _bursts_and_growth(found: Found, shapes: Mapping[str, Run], growing: Growing
         for name, run in rows.items():
             lines.append(
                 f"| {name} | {large(run.billed_hours)} | {duration(run.latency.p95)} | "
-                f"{percent(run.missed)} |"
+                f"{_beyond(run.missed)} |"
             )
-        st.markdown("\n".join(lines))
+        st.markdown("\n".join(lines).replace(" s |", "\u00a0s |").replace(" % |", "\u00a0% |"))
     with right:
         st.markdown(
             "##### What growth costs",
@@ -684,18 +692,15 @@ def how_sure(found: Found) -> Awaited | None:
     if task.done:
         _beside(found, task)
         return None
+    place = st.empty()
     if not wanted:
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.caption(
-                "Everything above are planning figures, from mean requests in steps of seconds.",
-                width="stretch",
-            )
+        with place.container():
+            st.caption("Everything above are planning figures, from mean requests.")
             st.button(
                 f"Follow all {large(found.run.arrived)} requests", key="exact",
                 icon=":material/casino:", on_click=_want, args=(found.key,),
             )  # fmt: skip
         return None
-    place = st.empty()
     with place.container():
         bar = st.progress(0.0, text="Following every request")
         st.button("Stop", key="stop_exact", on_click=_want, args=(None,))
@@ -723,9 +728,9 @@ def _beside(found: Found, task: Task[Run]) -> None:
         ("Latency, p95", lambda run: duration(run.latency.p95)),
         ("Latency, p99", lambda run: duration(run.latency.p99)),
         ("First token, p95", lambda run: duration(run.ttft.p95)),
-        ("Beyond the limits", lambda run: percent(run.missed)),
-        ("Waited over a second", lambda run: percent(run.waited)),
-        ("Dropped", lambda run: percent(run.dropped)),
+        ("Beyond the limits", lambda run: _beyond(run.missed)),
+        ("Waited over a second", lambda run: _beyond(run.waited)),
+        ("Dropped", lambda run: _beyond(run.dropped)),
         ("Replica-hours", lambda run: large(run.billed_hours)),
         ("Cost per million", lambda run: money(run.cost_per_inference * MILLION, scenario)),
     )
@@ -736,7 +741,7 @@ def _beside(found: Found, task: Task[Run]) -> None:
     st.caption(
         f"{large(exact.arrived)} requests drawn at random and worked off one by one. "
         + ("The limits are kept" if kept else "The limits are not kept")
-        + f": {percent(exact.missed)} beyond, {percent(1.0 - scenario.slo_share)} allowed."
+        + f": {_beyond(exact.missed)} beyond, {percent(1.0 - scenario.slo_share)} allowed."
     )
 
 
@@ -766,11 +771,28 @@ def zero_or_on(found: Found) -> None:
             charts.describe_zero(zero),
         )  # fmt: skip
         way = TITLES["kpa" if found.scenario.policy == "kpa" else "keda"]
+        cold, longest = found.fleet.node_cold, found.scenario.queue_timeout_s
         st.caption(
-            f"{charts.describe_zero(zero)} With {way}. A request that finds no replica waits for a "
-            f"cold start of {duration(found.fleet.node_cold)}: going to zero, "
-            f"{percent(float(zero.missed[0]))} are beyond the limits at the lowest rate."
+            f"{charts.describe_zero(zero)} By {way}. A request that finds no replica waits for a "
+            f"cold start of {duration(cold)}: going to zero, {_beyond(float(zero.missed[0]))} are "
+            "beyond the limits at the lowest rate."
         )
+        if longest < cold:
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.markdown(
+                    f"**Requests wait for {duration(longest)} at most, so those that find no "
+                    "replica are given up** before one has started.",
+                    width="stretch",
+                )
+                st.button(
+                    f"Let them wait for {duration(_patience(cold))}", key="wait_for_start",
+                    on_click=state.apply, args=({"queue_timeout_s": _patience(cold)},),
+                )  # fmt: skip
+
+
+def _patience(cold: float) -> float:
+    """A wait in whole minutes that outlasts a cold start. [s]"""
+    return min((math.ceil(cold / MINUTE) + 1.0) * MINUTE, FIELDS["queue_timeout_s"].maximum or cold)
 
 
 def leave_others(found: Found | None) -> None:
