@@ -59,7 +59,6 @@ OF_THE_SHAPE = TRAFFIC - {
 """Figures that traffic is made of where none is recorded."""
 COUNTING = {"none", "hpa", "keda", "kpa", "tracking", "schedule", "predictive"}
 """Policies that count replicas."""
-STARTING = COUNTING - {"none"}
 OF_THE_POLICY = {
     "policy_target": COUNTING, "min_replicas": COUNTING, "max_replicas": COUNTING,
     "queue_limit": COUNTING, "queue_timeout_s": COUNTING,
@@ -69,8 +68,8 @@ OF_THE_POLICY = {
     "scale_out_cooldown_s": {"tracking"},
     "forecast_headroom_share": {"predictive"},
     "schedule_hours": {"schedule"},
-    "node_start_s": STARTING, "image_gb": STARTING, "image_gb_per_s": STARTING,
-    "weights_gb_per_s": STARTING, "engine_start_s": STARTING,
+    "node_start_s": COUNTING, "image_gb": COUNTING, "image_gb_per_s": COUNTING,
+    "weights_gb_per_s": COUNTING, "engine_start_s": COUNTING,
     "serverless_usd_per_hour": {"serverless"}, "serverless_cold_s": {"serverless"},
     "serverless_idle_s": {"serverless"}, "serverless_minimum_s": {"serverless"},
 }  # fmt: skip
