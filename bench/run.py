@@ -58,6 +58,8 @@ SLIDER = "Concurrency"
 OTHER_PAGES = {
     "compression": ("Compression?v=1&q=fp8&dm=head&basis=marginal&c=4", SLIDER),
     "batching": ("Batching?v=1", SLIDER),
+    "scaling_traffic": ("Scaling?v=1&pol=hpa", "Requests per second"),
+    "scaling_policy": ("Scaling?v=1&pol=hpa&ptg=0.3", "Target of the autoscaler"),
     "buying": ("Buying?v=1", SLIDER),
     "compare": ("Compare?v=1&A=AwA&B=q6sjEZiZAAA", SLIDER),
     "waste": ("Waste?v=1", "Requests per second"),
