@@ -144,10 +144,17 @@ def any_policy(scenario: Scenario) -> Scenario:
     return scenario.model_copy(update={name: getattr(plain, name) for name in names})
 
 
+def of_trace(scenario: Scenario) -> Scenario:
+    """What the shape of the requests depends on, and nothing else."""
+    names = options.TRAFFIC - {"monthly_growth_low", "monthly_growth_high"}
+    return Scenario().model_copy(update={name: getattr(scenario, name) for name in names})
+
+
 def of_traffic(scenario: Scenario) -> Scenario:
     """What the requests depend on, and nothing else."""
-    names = (*options.TRAFFIC, "requests_per_s", "arrival_cv")
-    return Scenario().model_copy(update={name: getattr(scenario, name) for name in names})
+    return of_trace(scenario).model_copy(
+        update={name: getattr(scenario, name) for name in ("requests_per_s", "arrival_cv")}
+    )
 
 
 # Against the estimate -----------------------------------------------------------------------------

@@ -122,7 +122,7 @@ def under_traffic(result: Answer) -> Found | None:
     own = _own()
     try:
         _prepared()
-        trace = own if own is not None else _trace(scaling.of_traffic(scenario))
+        trace = own if own is not None else _trace(scaling.of_trace(scenario))
         fleet = _fleet(scenario, date.today())
         found = _simulated(scenario, trace, date.today())
         requests = _requests(scaling.of_traffic(scenario), trace)
