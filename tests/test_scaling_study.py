@@ -141,7 +141,22 @@ def test_a_bill_that_is_another_is_explained() -> None:
     assert apart is not None
     assert apart.simulated == run.monthly
     assert apart.replicas_simulated == pytest.approx(run.billed_hours * HOUR / run.seconds)
-    assert 0.0 <= apart.starting < 1.0
+    assert 0.0 <= apart.starting < 1.0 and 0.0 <= apart.over < 1.0
+    # A peak that is higher than assumed does not make anything cheaper.
+    assert not replace(apart, peak_of_traffic=9.0, simulated=0.5 * apart.estimated).peak_explains
+    assert replace(apart, peak_of_traffic=9.0, simulated=2.0 * apart.estimated).peak_explains
+
+
+def test_to_zero_saves_where_requests_wait_for_a_start() -> None:
+    """A request an hour does not pay for a replica that stays."""
+    fleet = of(policy="keda", queue_timeout_s=600.0)
+    found = scaling.to_zero(fleet, demand(fleet, 7.0))
+    rare = found.rates < 1e-4
+    assert (found.to_zero[rare] < 0.5 * found.always_on[rare]).all()
+    assert found.rates[0] < found.break_even <= fleet.capacity
+    impatient = of(policy="keda", queue_timeout_s=10.0)
+    lost = scaling.to_zero(impatient, demand(impatient, 7.0))
+    assert not lost.to_zero[0] < lost.always_on[0]
 
 
 # Shapes, zero, growth -----------------------------------------------------------------------------

@@ -176,7 +176,20 @@ class Difference:
     """The same of ten minutes of this traffic."""
     starting: float
     """Share of the hours paid for in which replicas start."""
+    over: float
+    """The same in which more are ready than needed."""
     dropped: float
+
+    @property
+    def dearer(self) -> bool:
+        """Whether the simulation costs more."""
+        return self.simulated > self.estimated
+
+    @property
+    def peak_explains(self) -> bool:
+        """Whether the peaks are as different as the bills, in the same direction."""
+        ratio = self.peak_of_traffic / self.peak_assumed
+        return ratio > 1.0 + NOTABLE if self.dearer else ratio < 1.0 - NOTABLE
 
 
 def difference(result: Answer, run: Run, trace: Trace) -> Difference | None:
@@ -187,11 +200,11 @@ def difference(result: Answer, run: Run, trace: Trace) -> Difference | None:
     estimated = float(estimate.cost_rate) * MONTH
     if abs(run.monthly / estimated - 1.0) <= NOTABLE:
         return None
-    hours = run.seconds / HOUR
+    hours, billed = run.seconds / HOUR, max(run.billed_hours, 1e-12)
     return Difference(
         estimated, run.monthly, float(estimate.replicas), run.billed_hours / hours,
         scenario.peak_to_mean, traces.implied(trace)["peak_to_mean"],
-        run.starting_hours / run.billed_hours if run.billed_hours else 0.0, run.dropped,
+        run.starting_hours / billed, run.over_hours / billed, run.dropped,
     )  # fmt: skip
 
 

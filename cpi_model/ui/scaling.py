@@ -15,6 +15,7 @@ from cpi_model import charts, export
 from cpi_model.catalog import catalog
 from cpi_model.export import digits, duration, large, money, percent
 from cpi_model.scenario import FIELDS, Scenario
+from cpi_model.schema import Traffic
 from cpi_model.studies import options, recordings, scaling, traces, traffic
 from cpi_model.studies.answer import Answer
 from cpi_model.studies.recordings import Recording
@@ -151,7 +152,7 @@ def traffic_and_policy(scenario: Scenario) -> None:
                 ":material/link_off: From your file, which stays in this session. The link does "
                 "not hold it: whoever opens it sees the traffic that is chosen without the file."
             )
-        _upload()
+        _sources(catalog().traffic.get(scenario.traffic) if own is None else None)
     with right:
         st.markdown(
             "##### Autoscaler",
@@ -183,8 +184,6 @@ def _recorded(scenario: Scenario) -> None:
     if known is not None:
         trace = traces.recorded(known)
         st.caption(f"{known.character}; {_character(trace)}")
-        with st.popover("Source", icon=":material/menu_book:"):
-            st.text(f"{known.attribution}. {known.changes} Licence: {known.licence}.")
     elif scenario.traffic == traces.SHAPE:
         for first in range(0, len(IN_SIGHT), 2):
             for column, name in zip(st.columns(2), IN_SIGHT[first : first + 2], strict=True):
@@ -235,11 +234,14 @@ def _own() -> Trace | None:
     return None if recording is None else recording.trace
 
 
-def _upload() -> None:
-    """A file of the reader; what is wrong with one changes nothing."""
+def _sources(known: Traffic | None) -> None:
+    """Where recorded traffic is from, and a file of the reader: a bad one changes nothing."""
     session = st.session_state
     number = session.get("own_traffic_number", 0)
     with st.container(horizontal=True, vertical_alignment="center"):
+        if known is not None:
+            with st.popover("Source", icon=":material/menu_book:"):
+                st.text(f"{known.attribution}. {known.changes} Licence: {known.licence}.")
         box = st.popover(
             "Your own traffic", icon=":material/upload_file:", key="own_traffic_box",
             on_change="rerun",
@@ -409,17 +411,23 @@ def _difference_text(apart: Difference, scenario: Scenario) -> str:
         f"it pays for {draw.counted(apart.replicas_estimated, 'replica')}, the simulation for "
         f"{digits(apart.replicas_simulated)} on average"
     ]
-    if abs(apart.peak_of_traffic / apart.peak_assumed - 1.0) > scaling.NOTABLE:
+    if apart.peak_explains:
         reasons.append(
             f"it assumes a peak of {digits(apart.peak_assumed)} times the mean, and this traffic "
             f"has one of {digits(apart.peak_of_traffic)}"
         )
-    elif scenario.scaling == "peak" and scenario.policy != "none" and ratio < 1:
+    if scenario.policy == "serverless":
+        reasons.append("serverless has a price of its own")
+    elif not apart.dearer and scenario.policy != "none" and scenario.scaling == "peak":
         reasons.append("it keeps the replicas of the peak all the time, an autoscaler does not")
-    if apart.starting > scaling.FEW:
-        reasons.append(f"replicas spend {percent(apart.starting)} of the hours starting")
-    if apart.dropped > scaling.FEW:
-        reasons.append(f"{percent(apart.dropped)} of the requests are dropped")
+    if apart.dearer:
+        for share, what in (
+            (apart.over, "of the hours are beyond what is needed"),
+            (apart.starting, "of the hours are starts"),
+            (apart.dropped, "of the requests are dropped"),
+        ):
+            if share > scaling.FEW:
+                reasons.append(f"{percent(share)} {what}")
     return (
         f":material/compare_arrows: **{much} {word}".rstrip()
         + f" than the estimate** of the What-if page ({money(apart.estimated, scenario)} a month): "
