@@ -420,14 +420,13 @@ def _difference_text(apart: Difference, scenario: Scenario) -> str:
         reasons.append("serverless has a price of its own")
     elif not apart.dearer and scenario.policy != "none" and scenario.scaling == "peak":
         reasons.append("it keeps the replicas of the peak all the time, an autoscaler does not")
-    if apart.dearer:
-        for share, what in (
-            (apart.over, "of the hours are beyond what is needed"),
-            (apart.starting, "of the hours are starts"),
-            (apart.dropped, "of the requests are dropped"),
-        ):
-            if share > scaling.FEW:
-                reasons.append(f"{percent(share)} {what}")
+    for share, what in (
+        (apart.over * apart.dearer, "of the hours are beyond what is needed"),
+        (apart.starting * apart.dearer, "of the hours are starts"),
+        (apart.dropped, "of the requests are dropped"),
+    ):
+        if share > scaling.FEW:
+            reasons.append(f"{percent(share)} {what}")
     return (
         f":material/compare_arrows: **{much} {word}".rstrip()
         + f" than the estimate** of the What-if page ({money(apart.estimated, scenario)} a month): "
@@ -581,7 +580,7 @@ def _cheapest(found: Found, best: Run | None) -> None:
     if best is None:
         st.markdown(
             f":material/block: **None keeps all but {allowed} of the requests within the limits.** "
-            "Loosen a limit, or start replicas faster."
+            "Loosen a limit, allow more replicas, or start them faster."
         )
         return
     at = "" if best.policy == "serverless" else f" at {percent(best.target)}"
@@ -655,7 +654,12 @@ def _bursts_and_growth(found: Found, shapes: Mapping[str, Run], growing: Growing
             f" {percent(growing.dropped)} of the requests are then dropped."
             if growing.dropped > scaling.FEW else ""
         )  # fmt: skip
-        st.caption(draw.escaped(charts.describe_growing(growing, scenario) + dropped))
+        grows = any(getattr(scenario, name) != 0.0 for name in GROWTH)
+        st.caption(
+            draw.escaped(charts.describe_growing(growing, scenario) + dropped)
+            if grows
+            else "No growth is expected so far: say how much."
+        )
         for name, column in zip(GROWTH, st.columns(len(GROWTH)), strict=True):
             with column:
                 controls.control(FIELDS[name], scenario, "s")
