@@ -1556,8 +1556,12 @@ def simulate(
         ),
     ] = "",
     days: Annotated[
-        float, typer.Option("--days", min=0.01, max=366, help="Days of traffic.")
-    ] = 7.0,
+        float | None,
+        typer.Option(
+            "--days", min=0.01, max=366,
+            help="Days of traffic; the whole weeks of a trace, at most four, without it.",
+        ),
+    ] = None,
     trace: Annotated[
         str | None, typer.Option("--trace", metavar="ID", help="A recorded trace of the catalog.")
     ] = None,
@@ -1577,7 +1581,7 @@ def simulate(
 ) -> None:  # fmt: skip
     """What an autoscaler makes of the traffic: cost, waste, waits and what is dropped."""
     from cpi_model.catalog import UnknownId
-    from cpi_model.studies import recordings, traces
+    from cpi_model.studies import recordings, scaling, traces
     from cpi_model.studies import traffic as study
     from cpi_model.studies.answer import answer
 
@@ -1590,18 +1594,19 @@ def simulate(
     scenario = _scenario(link, others[0] if others else None, assignments)
     notes: tuple[str, ...] = ()
     try:
-        demand = study.demand(scenario, _facts(), days)
-        if trace is not None or tables:
-            if tables:
-                recording = recordings.read_file(tables[0])
-                if recording.trace is None:
-                    _refuse(recording.problems)
-                found, notes = recording.trace, recording.notes
-            else:
-                found = traces.recorded(_facts().trace(str(trace)))
-            demand = study.demand_of(
-                found, scenario.requests_per_s, days, scenario.arrival_cv, scenario.traffic_seed
-            )
+        if tables:
+            recording = recordings.read_file(tables[0])
+            if recording.trace is None:
+                _refuse(recording.problems)
+            found, notes = recording.trace, recording.notes
+        elif trace is not None:
+            found = traces.recorded(_facts().trace(trace))
+        else:
+            found = traces.of(scenario, _facts(), math.ceil((days or 7.0) / 7.0))
+        demand = study.demand_of(
+            found, scenario.requests_per_s, days or scaling.days(found), scenario.arrival_cv,
+            scenario.traffic_seed,
+        )  # fmt: skip
         fleet = study.fleet(answer(scenario, _facts()), _facts())
         if policy == "all":
             runs = study.search(fleet, demand)

@@ -237,6 +237,7 @@ def test_a_phone_shows_everything_without_sideways_scrolling(
         pages = (
             ("", CHART),
             ("Batching", CHART),
+            ("Scaling?v=1&pol=hpa", CHART),
             ("Waste", CHART),
             ("Catalog", "[data-testid=stDataFrame]"),
         )
@@ -341,7 +342,7 @@ def test_a_point_that_is_clicked_becomes_the_scenario(page: Page, app_url: str) 
     chart.wait_for(timeout=30_000)
     chart.scroll_into_view_if_needed()
     page.wait_for_timeout(500)
-    x, y = page.evaluate(FRONT_POINT)
+    x, y = page.evaluate(FIRST_POINT, "front")
     page.mouse.move(x - 4, y)
     page.mouse.move(x, y)
     page.wait_for_timeout(300)
@@ -353,14 +354,48 @@ def test_a_point_that_is_clicked_becomes_the_scenario(page: Page, app_url: str) 
     wait_for(page, Scenario())
 
 
-FRONT_POINT = """() => {
-  const graph = document.querySelector('.st-key-front .js-plotly-plot');
-  const trace = graph._fullData[0], layout = graph._fullLayout;
-  const box = graph.getBoundingClientRect();
+FIRST_POINT = """(key) => {
+  const graph = document.querySelector(`.st-key-${key} .js-plotly-plot`);
+  const trace = graph._fullData.find(each => each.mode === 'markers' && each.customdata);
+  const layout = graph._fullLayout, box = graph.getBoundingClientRect();
   return [box.left + layout.xaxis._offset + layout.xaxis.d2p(trace.x[0]),
           box.top + layout.yaxis._offset + layout.yaxis.d2p(trace.y[0])];
 }"""
-"""Where the first point of the front is on the screen; Plotly offers no public way to ask."""
+"""Where the first point to click is on the screen; Plotly offers no public way to ask."""
+
+
+def test_a_policy_that_is_clicked_becomes_the_scenario(page: Page, app_url: str) -> None:
+    base = Scenario(policy="hpa", policy_target=0.5)
+    live.open_app(page, f"{app_url}/Scaling?{links.encode(base)}")
+    chart = page.locator(".st-key-policies .js-plotly-plot")
+    chart.wait_for(timeout=60_000)
+    chart.scroll_into_view_if_needed()
+    page.wait_for_timeout(500)
+    x, y = page.evaluate(FIRST_POINT, "policies")
+    page.mouse.move(x - 4, y)
+    page.mouse.move(x, y)
+    page.wait_for_timeout(300)
+    page.mouse.click(x, y)
+    # Points at the edge may cover each other: any of their policies will do.
+    wait_until(page, lambda: scenario_of(page) != base, "the address of another policy", 30)
+    taken = scenario_of(page)
+    assert taken == base.model_copy(
+        update={"policy": taken.policy, "policy_target": taken.policy_target}
+    )
+    page.go_back()
+    wait_until(page, lambda: scenario_of(page) == base, "the address as it was")
+
+
+def test_following_every_request_ends_when_a_slider_is_moved(page: Page, app_url: str) -> None:
+    live.open_app(page, f"{app_url}/Scaling?v=1&pol=hpa&rps=100")
+    page.get_by_role("button", name="Follow all").click(timeout=60_000)
+    page.get_by_role("button", name="Stop").wait_for(timeout=30_000)
+    slider(page)
+    page.keyboard.press("ArrowRight")
+    wanted = Scenario(policy="hpa", requests_per_s=100.0, concurrency=36)
+    wait_until(page, lambda: scenario_of(page) == wanted, "the address of another concurrency")
+    page.get_by_role("button", name="Follow all").wait_for(timeout=30_000)
+    page.get_by_role("button", name="Stop").wait_for(state="detached", timeout=30_000)
 
 
 def test_a_price_that_is_entered_moves_the_figures_and_is_in_the_address(

@@ -41,8 +41,20 @@ from cpi_model.charts.hardware import (
     roofline,
 )
 from cpi_model.charts.meeting import describe_now_and_next, now_and_next
+from cpi_model.charts.scaling import (
+    describe_growing,
+    describe_over_time,
+    describe_paid_for,
+    describe_policies,
+    describe_zero,
+    growing_cost,
+    over_time,
+    paid_for,
+    policies,
+    zero_against_on,
+)
 from cpi_model.charts.sensitivity import describe_tornado, tornado
-from cpi_model.charts.traffic import demand, describe_demand, describe_growth, growth
+from cpi_model.charts.traffic import WEEKDAYS, demand, describe_demand, describe_growth, growth
 from cpi_model.charts.trust import (
     MOST_BARS,
     describe_errors,
@@ -68,6 +80,7 @@ __all__ = [
     "LIGHT",
     "MOST_BARS",
     "MOST_GROUPS",
+    "WEEKDAYS",
     "Figure",
     "Palette",
     "against_concurrency",
@@ -93,12 +106,16 @@ __all__ = [
     "describe_errors",
     "describe_fleet",
     "describe_front",
+    "describe_growing",
     "describe_growth",
     "describe_limit_costs",
     "describe_load",
     "describe_load_duration",
     "describe_memory",
     "describe_now_and_next",
+    "describe_over_time",
+    "describe_paid_for",
+    "describe_policies",
     "describe_qualities",
     "describe_ranking",
     "describe_roofline",
@@ -108,14 +125,19 @@ __all__ = [
     "describe_tornado",
     "describe_volumes",
     "describe_waste",
+    "describe_zero",
     "errors_by_group",
     "fleet",
+    "growing_cost",
     "growth",
     "limit_costs",
     "load_duration",
     "measured_text",
     "memory",
     "now_and_next",
+    "over_time",
+    "paid_for",
+    "policies",
     "predicted_against_measured",
     "quality_against_cost",
     "ranking",
@@ -127,4 +149,5 @@ __all__ = [
     "tornado",
     "volumes",
     "waste",
+    "zero_against_on",
 ]  # fmt: skip

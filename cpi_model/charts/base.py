@@ -58,6 +58,13 @@ DARK = Palette(
     words=("#56B4E9", "#2DBE93", "#F07A4B"),
 )  # fmt: skip
 
+
+def faint(colour: str) -> str:
+    """A colour that lets through what is behind it."""
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.35)"
+
+
 FONT = '"Source Sans", "Source Sans Pro", sans-serif'
 LINE_HEIGHT = 15
 """Of a line of words. [px]"""

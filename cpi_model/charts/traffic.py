@@ -42,7 +42,7 @@ def demand(trace: Trace, palette: Palette = LIGHT) -> Figure:
         lines = [
             _line(
                 "Range", base.column(np.repeat(middles, 2), 1 / unit), base.column(band, 1.0),
-                _faint(colour), 1.5, hoverinfo="skip",
+                base.faint(colour), 1.5, hoverinfo="skip",
             ),
             _line(
                 "Mean", base.column(middles, 1 / unit), base.column(mean, 1.0), colour, 1.5,
@@ -73,11 +73,6 @@ def _line(
         "type": "scatter", "mode": "lines", "name": name, "x": x, "y": y, "connectgaps": False,
         "line": {"color": colour, "width": width}, **more,
     }  # fmt: skip
-
-
-def _faint(colour: str) -> str:
-    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.35)"
 
 
 def _steps(values: Array, step: float) -> tuple[Array, Array]:
@@ -132,7 +127,7 @@ def growth(found: Growth, palette: Palette = LIGHT) -> Figure:
     lines = [
         _line("Low", x, base.column(found.low, 1.0), colour, 0, hoverinfo="skip"),
         _line("High", x, base.column(found.high, 1.0), colour, 0, hoverinfo="skip")
-        | {"fill": "tonexty", "fillcolor": _faint(colour)},
+        | {"fill": "tonexty", "fillcolor": base.faint(colour)},
         _line(
             "Expected", x, base.column(found.expected, 1.0), colour, 2,
             hovertemplate="%{y:,.3~s} requests/s<extra>in %{x} months</extra>",

@@ -53,6 +53,27 @@ SCALING = {
     "image_gb_per_s", "weights_gb_per_s", "engine_start_s", "queue_limit", "queue_timeout_s",
 }  # fmt: skip
 """What moves replicas in a simulation of traffic; the Scaling page asks for it."""
+OF_THE_SHAPE = TRAFFIC - {
+    "traffic", "monthly_growth", "monthly_growth_low", "monthly_growth_high",
+}  # fmt: skip
+"""Figures that traffic is made of where none is recorded."""
+COUNTING = {"none", "hpa", "keda", "kpa", "tracking", "schedule", "predictive"}
+"""Policies that count replicas."""
+OF_THE_POLICY = {
+    "policy_target": COUNTING, "min_replicas": COUNTING, "max_replicas": COUNTING,
+    "queue_limit": COUNTING, "queue_timeout_s": COUNTING,
+    "stabilisation_s": {"hpa", "keda"},
+    "policy_tolerance": {"hpa", "keda", "tracking"},
+    "cooldown_s": {"keda", "tracking"},
+    "scale_out_cooldown_s": {"tracking"},
+    "forecast_headroom_share": {"predictive"},
+    "schedule_hours": {"schedule"},
+    "node_start_s": COUNTING, "image_gb": COUNTING, "image_gb_per_s": COUNTING,
+    "weights_gb_per_s": COUNTING, "engine_start_s": COUNTING,
+    "serverless_usd_per_hour": {"serverless"}, "serverless_cold_s": {"serverless"},
+    "serverless_idle_s": {"serverless"}, "serverless_minimum_s": {"serverless"},
+}  # fmt: skip
+"""Fields of the simulation of traffic, by the policies that they play a part in."""
 ELSEWHERE = COMPARING | SEARCHING | BUYING | TRAFFIC | SCALING
 """What moves no figure of the estimate itself."""
 
@@ -143,6 +164,22 @@ def plays_a_part(field: str, scenario: Scenario, catalog: Catalog) -> bool:
         "currency_per_usd": foreign or scenario.currency_per_usd != 1.0,
     }
     return conditions.get(field, True)
+
+
+def moves_traffic(field: str, scenario: Scenario) -> bool:
+    """Whether a field of the traffic or of its policy can move any figure of the simulation."""
+    if field in OF_THE_SHAPE:
+        shaped = scenario.traffic in ALTERNATIVES["traffic"]
+        of = {
+            "peak_hour": "daily_swing", "burst_minutes": "minute_cv",
+            "spike_height": "spikes_per_week", "spike_minutes": "spikes_per_week",
+        }  # fmt: skip
+        return field == "traffic_seed" or (
+            shaped and (field not in of or getattr(scenario, of[field]) > 0.0)
+        )
+    if field == "policy_target" and scenario.policy == "none":
+        return scenario.scaling != "fixed"
+    return field not in OF_THE_POLICY or scenario.policy in OF_THE_POLICY[field]
 
 
 def _models(scenario: Scenario, catalog: Catalog) -> Iterable[Option]:

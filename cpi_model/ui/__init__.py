@@ -3,11 +3,11 @@
 Pages call the functions named here and compute nothing.
 """
 
+from cpi_model.ui.background import refine
 from cpi_model.ui.batching import (
     limit_costs,
     modes,
     places,
-    refine,
     throughput_latency,
     under_load,
 )
@@ -55,6 +55,19 @@ from cpi_model.ui.meeting import (
     sentences_in_large,
     told,
 )
+from cpi_model.ui.scaling import (
+    bursts_and_growth,
+    how_sure,
+    leave_others,
+    paid_for,
+    policies,
+    replicas_over_time,
+    traffic_and_policy,
+    traffic_headline,
+    under_traffic,
+    unlike_estimate,
+    zero_or_on,
+)
 from cpi_model.ui.sensitivity import strongest
 from cpi_model.ui.trust import (
     errors_of_this_kind,
@@ -82,14 +95,16 @@ from cpi_model.ui.whatif import (
 
 __all__ = [
     "PAGES", "PRESETS", "against_concurrency", "against_load", "all_costs", "answer", "beside",
-    "best_mix", "cash_view", "catalog_tables", "change_by_change", "cheapest", "compared",
-    "cost_in_large", "differing", "errors_of_this_kind", "export_all", "fleet", "frame", "front",
-    "hardware_table", "headline", "left_out", "levers", "limit_costs", "limits", "make_the_change",
-    "measured_runs", "modes", "never_measured", "notes", "now_and_next", "other_changes",
-    "own_measurements", "parts", "pins", "places", "precision_table", "prices_and_assumptions",
-    "quality", "ranking", "refine", "results", "roofline", "save_scenario", "saved_scenario",
-    "saved_scenarios", "savings", "search", "sentences_in_large", "side_by_side", "strongest",
-    "student", "subject", "throughput_latency", "told", "under_load", "verdicts", "waste_bridge",
-    "waste_findings", "waste_in_short", "waste_settings", "waste_table", "ways_against_volume",
-    "ways_assume", "ways_in_short", "ways_table", "why",
+    "best_mix", "bursts_and_growth", "cash_view", "catalog_tables", "change_by_change", "cheapest",
+    "compared", "cost_in_large", "differing", "errors_of_this_kind", "export_all", "fleet",
+    "frame", "front", "hardware_table", "headline", "how_sure", "leave_others", "left_out",
+    "levers", "limit_costs", "limits", "make_the_change", "measured_runs", "modes",
+    "never_measured", "notes", "now_and_next", "other_changes", "own_measurements", "paid_for",
+    "parts", "pins", "places", "policies", "precision_table", "prices_and_assumptions", "quality",
+    "ranking", "refine", "replicas_over_time", "results", "roofline", "save_scenario",
+    "saved_scenario", "saved_scenarios", "savings", "search", "sentences_in_large", "side_by_side",
+    "strongest", "student", "subject", "throughput_latency", "told", "traffic_and_policy",
+    "traffic_headline", "under_load", "under_traffic", "unlike_estimate", "verdicts",
+    "waste_bridge", "waste_findings", "waste_in_short", "waste_settings", "waste_table",
+    "ways_against_volume", "ways_assume", "ways_in_short", "ways_table", "why", "zero_or_on",
 ]  # fmt: skip

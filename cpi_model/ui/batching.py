@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from cpi_model import charts
 from cpi_model.catalog import catalog
@@ -21,16 +17,15 @@ from cpi_model.studies import batching
 from cpi_model.studies.answer import Answer
 from cpi_model.studies.batching import Curve, Delays, LimitCost, Mode, Place, UnderLoad
 from cpi_model.studies.replica import Figure, Spread
-from cpi_model.ui import draw, state
+from cpi_model.ui import background, draw, state
+from cpi_model.ui.background import Awaited, Task
 from cpi_model.ui.whatif import answered, memory_text
 from cpi_model.units import MILLION
 
 KEPT = 256
 """Scenarios whose results are kept."""
-SETTLED_S = 0.2
-"""Time that the browser has to draw before a simulation takes one of the processors."""
-LOOK_AGAIN_S = 0.05
-"""Between two looks at a simulation that runs, at which a moved slider ends the wait."""
+AWAITED = "simulation"
+"""Under which the session keeps what it waits for."""
 
 
 @lru_cache(maxsize=KEPT)
@@ -147,12 +142,6 @@ Simulated = tuple[dict[str, UnderLoad], Delays | None]
 """Figures by load, and what other waits for a batch bring."""
 
 
-@st.cache_resource(show_spinner=False)
-def _workers() -> ThreadPoolExecutor:
-    """Simulations run beside the page, one at a time."""
-    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="simulation")
-
-
 def _simulated(scenario: Scenario, today: date) -> Simulated:
     """Both loads request by request, and what other waits for a batch would bring."""
     result = answered(scenario, today)
@@ -162,52 +151,12 @@ def _simulated(scenario: Scenario, today: date) -> Simulated:
     return found, batching.delays(result, rates["peak"]) if waits else None
 
 
-class Simulation:
-    """A simulation that is begun when it is asked for, and kept."""
-
-    def __init__(self, scenario: Scenario, today: date) -> None:
-        self.scenario, self.today = scenario, today
-        self.future: Future[Simulated] | None = None
-
-    @property
-    def done(self) -> bool:
-        """Whether its figures are known."""
-        return self.future is not None and self.future.done()
-
-    @property
-    def found(self) -> Simulated:
-        """Its figures."""
-        assert self.future is not None
-        return self.future.result()
-
-    def look(self) -> bool:
-        """Begin it if nobody has, and wait a moment; whether it is done."""
-        if self.future is None:
-            self.future = _workers().submit(_simulated, self.scenario, self.today)
-        wait([self.future], timeout=LOOK_AGAIN_S)
-        return self.done
-
-    def leave(self) -> None:
-        """Do not begin it if it has not begun: nobody looks at it any more."""
-        if self.future is not None and self.future.cancel():
-            self.future = None
-
-
 @lru_cache(maxsize=KEPT)
-def _simulation(scenario: Scenario, today: date) -> Simulation:
-    return Simulation(scenario, today)
+def _simulation(scenario: Scenario, today: date) -> Task[Simulated]:
+    return Task(lambda tell: _simulated(scenario, today))
 
 
-@dataclass(frozen=True)
-class Refined:
-    """A simulation whose result is awaited, and where it goes."""
-
-    simulation: Simulation
-    place: DeltaGenerator
-    result: Answer
-
-
-def under_load(result: Answer) -> Refined | None:
+def under_load(result: Answer) -> Awaited | None:
     """Percentiles: by formula as a slider moves, and request by request a moment later.
 
     What is still to be simulated is handed to :func:`refine`, the last call of a page.
@@ -215,10 +164,8 @@ def under_load(result: Answer) -> Refined | None:
     if not result.feasible:
         return None
     simulation = _simulation(result.scenario, date.today())
-    before: Simulation | None = st.session_state.get("simulation")
-    if before is not None and before is not simulation:
-        before.leave()
-    st.session_state["simulation"] = simulation
+    first = AWAITED not in st.session_state
+    background.instead(AWAITED, simulation)
     st.markdown(
         "##### What requests see under load",
         help="A replica with this concurrency as its most, under requests that arrive at random "
@@ -237,30 +184,16 @@ def under_load(result: Answer) -> Refined | None:
         if (by_formula := batching.in_closed_form(result, rate)) is not None
     }
     # Without a formula what was simulated before stays in sight until the new is there.
-    slot = place.empty() if at_once or before is None else None
+    slot = place.empty() if at_once or first else None
     if slot is not None:
         with slot.container():
             _waiting(at_once, result)
-    return Refined(simulation, slot or place, result)
 
+    def show() -> None:
+        with (slot or place).container():
+            _by_simulation(simulation, result)
 
-def refine(awaited: Refined | None) -> None:
-    """Put what was simulated in its place as soon as it is there.
-
-    Begun when all else is drawn, and looked for over and over, so that a moved slider can end the
-    wait at any time.
-    """
-    if awaited is None:
-        return
-    turn = st.empty()
-    settled = time.monotonic() + SETTLED_S
-    while time.monotonic() < settled:
-        time.sleep(LOOK_AGAIN_S)
-        turn.empty()
-    while not awaited.simulation.look():
-        turn.empty()
-    with awaited.place.container():
-        _by_simulation(awaited.simulation, awaited.result)
+    return Awaited(simulation, show)
 
 
 def _waiting(at_once: dict[str, UnderLoad], result: Answer) -> None:
@@ -274,7 +207,7 @@ def _waiting(at_once: dict[str, UnderLoad], result: Answer) -> None:
     _percentiles(at_once, result)
 
 
-def _by_simulation(simulation: Simulation, result: Answer) -> None:
+def _by_simulation(simulation: Task[Simulated], result: Answer) -> None:
     found, waits = simulation.found
     st.caption(
         f":material/casino: Simulation: {_counted(found)} requests drawn at random and worked off "

@@ -25,6 +25,12 @@ CHOICES = {
     "any": "Any", "no_spot": "All but spot", "same": "The one above", "inference": "Inference",
     "good_inference": "Inference in time",
 }  # fmt: skip
+POLICIES = {
+    "none": "Fixed number", "hpa": "Kubernetes HPA", "keda": "KEDA", "kpa": "Knative",
+    "tracking": "Target tracking (clouds)", "schedule": "Weekly schedule",
+    "predictive": "Forecast", "serverless": "Serverless",
+}  # fmt: skip
+"""What autoscalers are called."""
 SPOKEN_UNITS = {"", "share", "×", "1/s", "requests", "items", "per USD"}
 """Units that the title of their field says already, or that stand beside the value."""
 
@@ -52,7 +58,8 @@ def control(info: FieldInfo, scenario: Scenario, place: str = "") -> None:
         _list(info, scenario, place)
     elif info.kind == "choice":
         st.selectbox(
-            _label(info), info.choices, help=_help(info), format_func=_choice,
+            _label(info), info.choices, help=_help(info),
+            format_func=POLICIES.__getitem__ if info.name == "policy" else _choice,
             **state.shown(info.name, f"{place}w"),
         )  # fmt: skip
     elif info.log:

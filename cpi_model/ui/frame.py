@@ -19,6 +19,7 @@ PAGES: tuple[tuple[str, str, str], ...] = (
     ("pages/5_Hardware.py", "Hardware", ":material/memory:"),
     ("pages/3_Compression.py", "Compression", ":material/compress:"),
     ("pages/4_Batching.py", "Batching", ":material/stacked_line_chart:"),
+    ("pages/7_Scaling.py", "Scaling", ":material/monitoring:"),
     ("pages/6_Buying.py", "Buying", ":material/payments:"),
     ("pages/8_Waste.py", "Waste", ":material/delete_sweep:"),
     (COMPARE, "Compare", ":material/compare_arrows:"),
