@@ -23,4 +23,5 @@ if found is not None:
     more = ui.bursts_and_growth(found)
     ui.zero_or_on(found)
     ui.notes(answer)
+    ui.why(answer)
     ui.refine(compared, more, followed)

@@ -244,6 +244,17 @@ def test_plotly_takes_every_figure(palette: Palette) -> None:
     assert all(len(words) > 40 and "nan" not in words for words in said)
 
 
+def test_the_longest_queue_is_in_the_picture() -> None:
+    fleet = of(policy="kpa", policy_target=0.95)
+    requests = demand(fleet, 7.0)
+    series = traffic.simulate(fleet, requests, points=scaling.points(requests)).series
+    assert series is not None and series.waiting.max() > 0.0
+    figure = charts.over_time(scaling.day_of(series, None), traces.of(fleet.scenario, FACTS))
+    (queue,) = [trace for trace in figure["data"] if trace.get("name") == "Waiting"]
+    assert max(queue["y"]) == pytest.approx(series.waiting.max(), rel=1e-4)
+    assert len(queue["y"]) <= charts.scaling.MOST_BINS + 1
+
+
 def test_every_point_of_the_picture_is_a_run() -> None:
     fleet = of(**PRICED)
     runs = traffic.search(fleet, demand(fleet, 0.1), targets=(0.5, 0.9))

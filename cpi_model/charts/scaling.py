@@ -72,7 +72,9 @@ def over_time(window: Window, trace: Trace, palette: Palette = LIGHT) -> Figure:
         ("y2", [("Needed", palette.ink), ("Ready", colour[2]), ("Paid for", colour[1])]),
     ]
     if waits:
-        traces += _lines("Waiting", found.waiting, found.step, begin, "y3", palette.warning)
+        traces += _lines(
+            "Waiting", found.waiting, found.step, begin, "y3", palette.warning, most=True
+        )
         legend.append(("y3", [("Requests waiting", palette.warning)]))
     for name, entries in legend:
         traces.append(base.words(
@@ -128,9 +130,9 @@ def _formats(trace: Trace) -> list[dict[str, Any]]:
 
 def _lines(
     name: str, values: Array, step: float, begin: float, axis: str, colour: str,
-    dash: str = "solid", width: float = 1.8, band: bool = False,
+    dash: str = "solid", width: float = 1.8, band: bool = False, most: bool = False,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """A line; of a long series the means of bins, with the range of each behind where asked."""
+    """A line; of a long series the mean or the most of bins, and the range of each where asked."""
     count = max(math.ceil(len(values) / MOST_BINS), 1)
     starts = np.arange(0, len(values), count)
     sizes = np.diff(np.append(starts, len(values)))
@@ -145,9 +147,9 @@ def _lines(
             "x0": first, "dx": each / 2,
             "line": {"color": base.faint(colour), "width": 1.5},
         })  # fmt: skip
-    means = np.add.reduceat(values, starts) / sizes
+    line = np.maximum.reduceat(values, starts) if most else np.add.reduceat(values, starts) / sizes
     traces.append(common | {
-        "y": base.column(means, 1.0), "x0": first, "dx": each,
+        "y": base.column(line, 1.0), "x0": first, "dx": each,
         "line": {"color": colour, "width": width, "dash": dash, "shape": "hv"},
         "hovertemplate": f"{name}: %{{y:,.3~s}}<extra></extra>",
     })  # fmt: skip
