@@ -170,7 +170,11 @@ def read(found: Story) -> None:
     """See to it that sentences are whole and grammatical."""
     for sentence in found.sentences:
         text = plain(sentence)
-        assert re.match(r"[A-Z0-9]|llama\.cpp", text) and text.endswith(".") and not text.endswith("..")
+        assert (
+            re.match(r"[A-Z0-9]|llama\.cpp", text)
+            and text.endswith(".")
+            and not text.endswith("..")
+        )
         assert not re.search(r"  |\bnan\b|\binf\b|unknown|None|;;|,,|\( |∞", text), text
         assert not re.search(r"\b1 (changes|devices|replicas|requests|versions|years)\b", text)
         assert not re.search(
