@@ -30,6 +30,8 @@ from cpi_model.studies.answer import answer
 LINKS, FILES, ESTIMATED = 20_000, 2_000, 20
 """How many ``make fuzz`` tries, and of how many links one is estimated as well."""
 GOAL = "under 100"
+"""Milliseconds that reading one may take. To estimate what is left of it, or to find the nearest
+that works where nothing does, may take longer."""
 LONGEST = 30_000
 """Characters of a broken text; what is longer is cut."""
 SEED = 20_260_511
@@ -347,7 +349,9 @@ class _Timed:
                 f"{self.name}_slowest_ms": round(max(self.times) * 1000, 2),
             }  # fmt: skip
             for key, value in figures.items():
-                goal = {"goal": GOAL} if key.endswith("_ms") else {}
+                goal = (
+                    {"goal": GOAL} if key.endswith(("link_slowest_ms", "file_slowest_ms")) else {}
+                )
                 print(json.dumps({key: value} | goal), flush=True)
         return self.failures
 
