@@ -24,7 +24,15 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from cpi_model import links
 from cpi_model.catalog import catalog
 from cpi_model.scenario import FIELDS, Scenario
-from cpi_model.studies import correction, measurements, recordings, traces, uploads, validate
+from cpi_model.studies import (
+    correction,
+    fleet,
+    measurements,
+    recordings,
+    traces,
+    uploads,
+    validate,
+)
 from cpi_model.studies.answer import answer
 
 LINKS, FILES, ESTIMATED = 20_000, 2_000, 20
@@ -80,7 +88,7 @@ def broken_links(count: int, seed: int = SEED) -> Iterator[str]:
     """Addresses of which most are malformed."""
     draw = random.Random(seed)
     for _ in range(count):
-        link = links.encode(_scenario(draw))
+        link = links.encode(_scenario(draw), _compared(draw) if draw.random() < 0.2 else None)
         match draw.randrange(8):
             case 0:
                 link = "v=1&z=" + _token(draw, link)
@@ -101,6 +109,8 @@ def broken_links(count: int, seed: int = SEED) -> Iterator[str]:
 def open_link(link: str) -> Scenario:
     """Read a link as text and as the parameters of an address; both give a scenario."""
     scenario, problems = links.decode(link)
+    compared, refused = links.decode_comparison(link)
+    assert set(compared) <= set(links.LETTERS)
     try:
         params = dict(parse_qsl(urlsplit("?" + link).query, keep_blank_values=True))
     except ValueError:
@@ -108,7 +118,7 @@ def open_link(link: str) -> Scenario:
     again, more = links.from_params(params)
     assert Scenario.model_validate(again.model_dump()) == again
     assert links.decode(links.encode(scenario)) == (scenario, [])
-    assert all(line.isprintable() and len(line) < 1000 for line in (*problems, *more))
+    assert all(line.isprintable() and len(line) < 1000 for line in (*problems, *refused, *more))
     return scenario
 
 
@@ -128,6 +138,15 @@ def _scenario(draw: random.Random) -> Scenario:
     return Scenario().model_copy(update=values)
 
 
+def _compared(draw: random.Random) -> dict[str, links.Named]:
+    """Scenarios side by side, with names that people may have given them."""
+    letters = links.LETTERS[: draw.randrange(1, len(links.LETTERS) + 1)]
+    return {
+        each: links.Named(draw.choice(SIGNS).replace("\ud800", "")[:60], _scenario(draw))
+        for each in letters
+    }
+
+
 @cache
 def _ids() -> tuple[str, ...]:
     """Names of the catalog that fields hold, whether they fit the field or not."""
@@ -136,7 +155,7 @@ def _ids() -> tuple[str, ...]:
     return tuple(id for things in known for id in things)
 
 
-_KEYS = sorted({info.key for info in FIELDS.values()} | {"v", links.PACKED})
+_KEYS = sorted({info.key for info in FIELDS.values()} | {"v", links.PACKED, *links.LETTERS})
 
 
 def _key(draw: random.Random) -> str:
@@ -257,8 +276,7 @@ def _scenario_files() -> tuple[tuple[str, str], ...]:
 
 
 def _read_scenario(name: str, content: bytes) -> object:
-    kind = "json" if name.endswith("json") else "yaml"
-    return links.from_text(content.decode("utf-8-sig", errors="replace"), kind)
+    return links.from_file(name, content)
 
 
 def _use_scenario(read: object) -> object:
@@ -307,10 +325,23 @@ def _use_recording(read: object) -> object:
     return traces.statistics(read.trace), traces.implied(read.trace)
 
 
+def _fleet_files() -> tuple[tuple[str, str], ...]:
+    return (("fleet.csv", fleet.EXAMPLE.read_text(encoding="utf-8")),)
+
+
+def _use_fleet(read: object) -> object:
+    assert isinstance(read, fleet.Table)
+    try:
+        return fleet.checked(read, catalog())
+    except REFUSALS:
+        return None
+
+
 READERS = (
     Reader("scenario", _scenario_files, _read_scenario, _use_scenario),
     Reader("measurements", _measurement_files, _read_measurements, _use_measurements),
     Reader("recording", _recording_files, recordings.read, _use_recording),
+    Reader("fleet", _fleet_files, fleet.read, _use_fleet),
 )
 """Everything that reads a file of a person."""
 
