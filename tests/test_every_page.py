@@ -72,6 +72,7 @@ def open_sections(page: Page) -> None:
             break
         closed.first.click()
         rest(page)
+        assert page.locator(FAULT).count() == 0
 
 
 def violations(page: Page, *rules: str) -> list[str]:
