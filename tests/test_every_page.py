@@ -62,6 +62,20 @@ def rest(page: Page) -> None:
     live.settle(page, 60)
 
 
+def figures(page: Page) -> list[str]:
+    """What the headline says."""
+    return page.get_by_test_id("stMetricValue").all_inner_texts()
+
+
+def expect_figures(page: Page, wanted: list[str]) -> None:
+    """A busy machine may show them a moment after it says that it is done."""
+    for _ in range(100):
+        if figures(page) == wanted:
+            return
+        page.wait_for_timeout(100)
+    assert figures(page) == wanted
+
+
 def open_sections(page: Page) -> None:
     """Open every section of the page that is closed; what comes later is opened too."""
     closed = page.locator(
@@ -185,7 +199,7 @@ def test_each_kind_of_widget_moves_and_the_address_keeps_it(
         if page.get_by_test_id("stSidebar").get_by_role("slider").count():
             assert {"stSidebar slider", "stSidebar list", "stSidebar number"} <= set(moved)
         after = page.url
-        figures = page.get_by_test_id("stMetricValue").all_inner_texts()
+        said = figures(page)
         if after != before:
             page.go_back()
             page.wait_for_function("after => location.href !== after", arg=after)
@@ -198,24 +212,24 @@ def test_each_kind_of_widget_moves_and_the_address_keeps_it(
         page.get_by_role("heading", name=title, exact=True).wait_for(timeout=30_000)
         rest(page)
         assert page.url == after
-        assert page.get_by_test_id("stMetricValue").all_inner_texts() == figures
+        expect_figures(page, said)
 
 
 def test_two_people_do_not_see_each_others_changes(browser: Browser, app_url: str) -> None:
-    for title in (TITLES[0], "Batching"):
-        with opened(browser, app_url, title) as one, opened(browser, app_url, title) as other:
-            before = other.get_by_test_id("stMetricValue").all_inner_texts()
-            slide(one.get_by_role("slider", name="Concurrency").first)
-            one.wait_for_function("location.search.includes('c=36')")
-            slide(other.get_by_role("slider", name="Output tokens").first)
-            other.wait_for_function("location.search.includes('out=300')")
-            rest(other)
-            assert "c=36" not in other.url and "out=300" not in one.url
-            assert other.get_by_test_id("stMetricValue").all_inner_texts() != before
-            other.go_back()
-            other.wait_for_function("!location.search.includes('out=300')")
-            rest(other)
-            assert other.get_by_test_id("stMetricValue").all_inner_texts() == before
+    with opened(browser, app_url, TITLES[0]) as one, opened(browser, app_url, TITLES[0]) as other:
+        other.get_by_test_id("stMetricValue").nth(9).wait_for()
+        before = figures(other)
+        slide(one.get_by_role("slider", name="Concurrency").first)
+        one.wait_for_function("location.search.includes('c=36')")
+        slide(other.get_by_role("slider", name="Output tokens").first)
+        other.wait_for_function("location.search.includes('out=300')")
+        rest(other)
+        assert "c=36" not in other.url and "out=300" not in one.url
+        assert figures(other) != before
+        other.go_back()
+        other.wait_for_function("!location.search.includes('out=300')")
+        rest(other)
+        expect_figures(other, before)
 
 
 # The keyboard -------------------------------------------------------------------------------------
