@@ -9,7 +9,7 @@ RUN_READY := $(VENV)/.ready-to-run
 TEST_READY := $(VENV)/.ready-to-test
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench fit format browser clean
+.PHONY: help run test bench load fuzz fit format browser clean
 .SHELLFLAGS := -eu -c
 MAKEFLAGS += --no-print-directory
 
@@ -32,6 +32,12 @@ test: $(TEST_READY) browser ## everything that must pass: lint, format, types, i
 
 bench: $(TEST_READY) browser ## measure speed and memory, one JSON line a figure
 	@$(PYTHON) -m bench.run
+
+load: $(TEST_READY) ## twenty people at once, on a quiet machine: server time, errors, memory
+	@$(PYTHON) -m bench.load
+
+fuzz: $(TEST_READY) ## 20,000 malformed links and 2,000 malformed files: none raises, none is slow
+	@$(PYTHON) -m bench.fuzz
 
 fit: $(RUN_READY) ## fit the coefficients again: make fit POINTS="measured.csv more.csv"
 	@test -n "$(POINTS)" || { echo 'name the measurements: make fit POINTS=points.csv' >&2; exit 2; }

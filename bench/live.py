@@ -53,6 +53,13 @@ def browser() -> Iterator[Browser]:
 @contextmanager
 def serve(script: Path) -> Iterator[str]:
     """Run a Streamlit script on a free port and give its address; it stops with the block."""
+    with process(script) as (url, _):
+        yield url
+
+
+@contextmanager
+def process(script: Path) -> Iterator[tuple[str, int]]:
+    """The same, with the number of the server's process."""
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
     options = {
@@ -71,7 +78,7 @@ def serve(script: Path) -> Iterator[str]:
     )
     try:
         _wait_until_healthy(server, url)
-        yield url
+        yield url, server.pid
     finally:
         server.terminate()
         try:

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bench import live
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 GOALS = {
     "configs_per_second": "at least 1000000",
@@ -48,6 +49,7 @@ GOALS = {
     "hardware_slider_to_paint_ms": "under 1000",
     "scaling_traffic_slider_to_figures_ms": "under 250",
     "scaling_policy_slider_to_figures_ms": "under 250",
+    "first_load_s": "under 3",
     "buying_slider_to_paint_ms": "under 200",
     "buying_slider_to_paint_p95_ms": "under 350",
     "compare_slider_to_paint_ms": "under 200",
@@ -72,6 +74,9 @@ OTHER_PAGES = {
 """Pages beside the first that are timed: the links that open them, and the slider moved."""
 SIMULATED = ("scaling_traffic", "scaling_policy")
 """Of these, charts of what is simulated beside the page come last: figures are timed as well."""
+OPENED = {"cold_s": "under 3", "warm_s": "under 3", "change_s": "under 1"}
+"""Ways to come to a page, and their goals: with an empty browser cache, with what an earlier visit
+left there, and by its link on the first page."""
 PROCESSES = 5
 """Times that a figure which needs a fresh process is measured; the median counts."""
 PRESSES = 30
@@ -83,7 +88,7 @@ WARM_UP = 3
 def main() -> int:
     """Measure everything; a part that cannot be measured is named and makes the exit code 1."""
     failed = False
-    for part in (_engine, _command, _page):
+    for part in (_engine, _command, _page, _pages):
         try:
             part()
         except (RuntimeError, OSError, subprocess.SubprocessError) as problem:
@@ -93,8 +98,11 @@ def main() -> int:
 
 
 def _print(name: str, value: float) -> None:
-    line = {name: value} | ({"goal": GOALS[name]} if name in GOALS else {})
-    print(json.dumps(line), flush=True)
+    _print_line(name, value, GOALS.get(name))
+
+
+def _print_line(name: str, value: float, goal: str | None) -> None:
+    print(json.dumps({name: value} | ({"goal": goal} if goal else {})), flush=True)
 
 
 def _engine() -> None:
@@ -170,6 +178,51 @@ def _page() -> None:
                 _print(f"{name}_slider_to_figures_ms", round(found.figures_ms))
             _print(f"{name}_slider_to_paint_ms", round(found.middle_ms))
             _print(f"{name}_slider_to_paint_p95_ms", round(found.p95_ms))
+
+
+def _pages() -> None:
+    """Every page opened in every way, on a server that runs already."""
+    if live.chromium() is None:
+        raise RuntimeError("no Chromium, so no page was opened")
+    from cpi_model.ui import PAGES
+
+    first, *others = [title for _, title, _ in PAGES]
+    with live.browser() as browser, live.serve(live.ROOT / "app.py") as url:
+        for title in (first, *others):
+            address = f"{url}/{'' if title == first else title}?v=1"
+            before = others[-1] if title == first else first
+            visits = [_visit(browser, address, title, before) for _ in range(ROUNDS)]
+            for way, goal in OPENED.items():
+                name = f"{title.lower().replace('-', '_')}_{way}"
+                _print_line(name, round(median(visit[way] for visit in visits), 2), goal)
+
+
+def _visit(browser: Browser, address: str, title: str, before: str) -> dict[str, float]:
+    """Seconds that a page takes in each way of coming to it."""
+    with browser.new_context(viewport=live.VIEWPORT) as context:
+        page = context.new_page()
+        cold = _until_ready(page, title, lambda: page.goto(address))
+        warm = _until_ready(page, title, lambda: page.goto(address))
+        _until_ready(page, before, lambda: _follow(page, before))
+        return {
+            "cold_s": cold, "warm_s": warm,
+            "change_s": _until_ready(page, title, lambda: _follow(page, title)),
+        }  # fmt: skip
+
+
+def _follow(page: Page, title: str) -> None:
+    page.get_by_role("link", name=title, exact=True).first.click()
+
+
+def _until_ready(page: Page, title: str, go: Callable[[], object]) -> float:
+    """Time from going to a page until all of it is there and its first chart is drawn."""
+    start = time.perf_counter()
+    go()
+    page.get_by_role("heading", name=title, exact=True).wait_for(timeout=60_000)
+    live.settle(page, 60)
+    if page.get_by_test_id("stPlotlyChart").count():
+        page.locator(".js-plotly-plot .main-svg").first.wait_for(timeout=60_000)
+    return time.perf_counter() - start
 
 
 def _first_load(browser: Browser, script: Path) -> float:

@@ -31,6 +31,8 @@ MOST_PARAMETERS = 200
 LONGEST_VALUE = 200
 LONGEST_QUERY = 20_000
 LARGEST_FILE = 65_536
+MOST_VALUES, DEEPEST = 2_000, 20
+"""Of a YAML file, which is read slowly: a whole scenario has 500 values, two deep."""
 LONGEST_READABLE = 1_800
 """Characters of a link before its values are packed."""
 LARGEST_PACKED = 65_536
@@ -484,7 +486,14 @@ def from_document(document: object) -> tuple[Scenario, list[str]]:
 class _PlainLoader(yaml.SafeLoader):
     """YAML without references, which can grow a small file beyond any memory, tags and repeats."""
 
+    values = depth = 0
+
     def compose_node(self, parent: Any, index: Any) -> Any:
+        self.values += 1
+        if self.values > MOST_VALUES:
+            raise yaml.YAMLError(f"more than {MOST_VALUES:,} values")
+        if self.depth == DEEPEST:
+            raise RecursionError
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("references (*name) are not allowed")
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
@@ -492,7 +501,10 @@ class _PlainLoader(yaml.SafeLoader):
             raise yaml.MarkedYAMLError(
                 problem="tags (!name) are not allowed", problem_mark=event.start_mark
             )
-        return super().compose_node(parent, index)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
         if isinstance(node, yaml.MappingNode):
@@ -521,6 +533,8 @@ def from_text(text: str, kind: str) -> tuple[Scenario, list[str]]:
         if kind == "json":
             document = json.loads(text, object_pairs_hook=_without_repeats)
         else:
+            if re.search(rf"[\[{{]{{{DEEPEST + 1}}}", text):  # for each the parser looks far ahead
+                raise RecursionError
             # A subclass of SafeLoader: no tags, so nothing of Python can be made.
             document = yaml.load(text, Loader=_PlainLoader)
     except json.JSONDecodeError as error:

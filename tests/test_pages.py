@@ -16,7 +16,7 @@ from cpi_model.inputs import OLD_PRICE_DAYS, choose
 from cpi_model.scenario import FIELDS, Scenario
 from cpi_model.studies import buying, compression, optimise
 from cpi_model.studies.answer import answer
-from cpi_model.ui import PAGES, PRESETS
+from cpi_model.ui import PAGES, PRESETS, controls
 from cpi_model.units import MILLION, MONTH
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,6 +62,14 @@ def scenario(opened: AppTest) -> Scenario:
 def texts(opened: AppTest) -> str:
     """Everything that is written on the page."""
     return "\n".join(element.value for element in [*opened.text, *opened.markdown, *opened.caption])
+
+
+@pytest.mark.parametrize("name", [name for name, info in FIELDS.items() if info.log])
+def test_every_slider_has_marks_from_its_least_to_its_most(name: str) -> None:
+    info = FIELDS[name]
+    marks = controls._grid(info)
+    assert list(marks) == sorted(set(marks)) and marks[0] == info.minimum
+    assert marks[-1] <= (info.maximum or 0.0) < 2.5 * marks[-1]
 
 
 def slide(opened: AppTest, field: str, value: object) -> None:

@@ -187,6 +187,12 @@ def test_ticks_without_a_bound_are_refused() -> None:
             shape().rates(tick, length)
 
 
+def test_a_weekend_that_was_not_recorded_is_not_known() -> None:
+    rates = np.where(np.arange(7) >= 5, np.nan, 3.0)
+    trace = Trace("x", DAY, rates, start_weekday=0, start_hour=0.0)
+    assert math.isnan(traces.statistics(trace).weekend_to_weekday)
+
+
 def test_an_empty_trace_is_refused() -> None:
     for values in (np.zeros(3), np.full(3, math.nan), np.array([])):
         with pytest.raises(ValueError, match="no request"):

@@ -40,12 +40,12 @@ class Palette:
 
 # As in .streamlit/config.toml; a test compares them.
 LIGHT = Palette(
-    paper="#FFFFFF", ink="#1B2430", quiet="#56616F", grid="#E3E8EE", warning="#B3261E",
+    paper="#FFFFFF", ink="#0E131A", quiet="#56616F", grid="#E3E8EE", warning="#B3261E",
     series=(
         "#0072B2", "#D98F00", "#009E73", "#CC79A7", "#C2500A",
         "#332288", "#46A6E0", "#A5A53A", "#882255", "#6B7280",
     ),
-    on_series=("#FFFFFF", "#1B2430", "#1B2430", "#1B2430", "#FFFFFF"),
+    on_series=("#FFFFFF", "#0E131A", "#0E131A", "#0E131A", "#FFFFFF"),
     words=("#0072B2", "#00704F", "#B34A08"),
 )  # fmt: skip
 DARK = Palette(
@@ -74,7 +74,8 @@ def layout(palette: Palette, height: int, **more: Any) -> dict[str, Any]:
     """What all figures have in common."""
     return {
         "height": height,
-        "paper_bgcolor": "rgba(0,0,0,0)",
+        # Where the reader switches to the other theme, it stays readable until it is drawn again.
+        "paper_bgcolor": palette.paper,
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": FONT, "size": 13, "color": palette.ink},
         "showlegend": False,

@@ -250,8 +250,11 @@ def _weekend(trace: Trace) -> float:
         return math.nan
     weekday = (trace.start_weekday + _times(trace) // DAY) % 7
     free = weekday >= 5
-    of_week = trace.requests_per_s
-    return _over(float(np.nanmean(of_week[free])), float(np.nanmean(of_week[~free])))
+    known = np.isfinite(trace.requests_per_s)
+    if not (known & free).any() or not (known & ~free).any():
+        return math.nan  # nothing but gaps
+    rates = trace.requests_per_s
+    return _over(float(rates[known & free].mean()), float(rates[known & ~free].mean()))
 
 
 def implied(trace: Trace) -> dict[str, float]:

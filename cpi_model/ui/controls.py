@@ -167,7 +167,8 @@ def _grid(info: FieldInfo) -> tuple[float, ...]:
             for eighth in (8, 9, 10, 11, 12, 13, 14, 15)
         }
     else:
-        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        # Zero has a mark of its own, below the powers of ten.
+        powers = range(math.floor(math.log10(low or 1.0)), math.ceil(math.log10(high)) + 1)
         marks = {
             float(f"{step}e{power}")
             for power in powers

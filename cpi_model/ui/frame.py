@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from dataclasses import dataclass
+from pathlib import Path
 
 import streamlit as st
 
@@ -42,6 +43,7 @@ SECTIONS = {
     "overheads": "Overheads", "display": "Display",
 }  # fmt: skip
 SIDEBAR_WIDTH = 330
+STYLE = Path(__file__).with_name("page.css")
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def frame(title: str, question: str, comparing: bool = False, sidebar: bool = Tr
         layout="wide",
         initial_sidebar_state=SIDEBAR_WIDTH if sidebar else "collapsed",
     )
+    st.html(STYLE)
     if sign_in.needed():
         sign_in.ask()
         st.stop()

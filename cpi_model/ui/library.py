@@ -159,7 +159,8 @@ def saved_scenarios(scenario: Scenario) -> Revision | None:
     with tags_at:
         # A tag may have gone with the last scenario that had it.
         session["library_filter"] = [t for t in session.get("library_filter", []) if t in tags]
-        wanted = st.multiselect("With all tags", tags, key="library_filter")
+        # A list without anything to choose from would be grey, and hard to read.
+        wanted = st.multiselect("With all tags", tags, key="library_filter") if tags else []
     with deleted_at:
         deleted = st.toggle("Deleted", key="library_hidden")
     found = _asked(lambda library: library.listed(words, wanted, deleted))
