@@ -23,6 +23,7 @@ from cpi_model.units import MILLION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from playwright.sync_api import Browser, Page
 
@@ -506,3 +507,22 @@ def test_a_fleet_with_bad_rows_that_is_dropped_and_edited(page: Page, app_url: s
     page.wait_for_timeout(300)
     page.keyboard.press("Enter")
     wait_until(page, lambda: figure(page, "Total") == "$2,100.00", "the mended row's cost as well")
+
+
+@pytest.mark.parametrize(("kind", "begins"), [("PNG", b"\x89PNG"), ("SVG", b"<svg")])
+def test_the_camera_beside_a_chart_saves_it(
+    page: Page, app_url: str, tmp_path: Path, kind: str, begins: bytes
+) -> None:
+    live.open_app(page, app_url)
+    page.get_by_role("button", name="Export").click()
+    page.get_by_role("radio", name=kind).click()
+    live.settle(page)
+    page.keyboard.press("Escape")
+    page.locator(CHART).first.wait_for(state="attached", timeout=20_000)
+    page.locator(".js-plotly-plot").first.hover()
+    with page.expect_download(timeout=20_000) as saved:
+        page.locator("[data-title*='Download plot']").first.click()
+    target = tmp_path / "chart"
+    saved.value.save_as(target)
+    assert target.read_bytes().startswith(begins)
+    assert saved.value.suggested_filename.endswith(f".{kind.lower()}")

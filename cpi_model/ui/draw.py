@@ -29,7 +29,8 @@ def palette() -> charts.Palette:
     return charts.DARK if theme == "dark" else charts.LIGHT
 
 
-CHART = {"displayModeBar": False, "responsive": True}
+PICTURES = {"png": "PNG", "svg": "SVG"}
+"""Formats in which the browser saves a chart."""
 
 
 class _Drawn(BaseFigure):  # type: ignore[misc]
@@ -55,7 +56,19 @@ def chart(
     picked: dict[str, Any] = {}
     if on_select is not None:
         picked = {"on_select": on_select, "selection_mode": "points"}
-    st.plotly_chart(_Drawn(figure), key=key, theme=None, config=CHART, alt=words, **picked)
+    config = {
+        "responsive": True,
+        "displaylogo": False,
+        "modeBarButtons": [["toImage"]],  # shown while the pointer is over the chart
+        "toImageButtonOptions": {"format": picture_format(), "scale": 2, "filename": key},
+    }
+    st.plotly_chart(_Drawn(figure), key=key, theme=None, config=config, alt=words, **picked)
+
+
+def picture_format() -> str:
+    """What the camera beside a chart saves."""
+    chosen: str = st.session_state.get("picture_format", "png")
+    return chosen
 
 
 def kept(name: str, key: object, make: Callable[[], Any], words: str) -> Any:

@@ -26,6 +26,17 @@ def menu(scenario: Scenario) -> None:
         with opened:
             st.caption("Each file has these figures with their range, sources, date and link.")
             buttons((scenario,))
+            st.segmented_control(
+                "A chart alone, by its camera", list(draw.PICTURES),
+                format_func=lambda kind: draw.PICTURES[kind], default=draw.picture_format(),
+                key="picture_choice", required=True, on_change=_choose_picture,
+                help="Move the pointer over a chart: a camera appears at its corner and saves it.",
+            )  # fmt: skip
+
+
+def _choose_picture() -> None:
+    # A key of its own: that of a widget is lost while its popover is closed.
+    st.session_state["picture_format"] = st.session_state["picture_choice"]
 
 
 def buttons(
