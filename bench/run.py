@@ -211,7 +211,7 @@ def _visit(browser: Browser, address: str, title: str, before: str) -> dict[str,
 
 
 def _follow(page: Page, title: str) -> None:
-    page.get_by_role("link", name=title, exact=True).first.click()
+    page.get_by_role("link", name=title).first.click()
 
 
 def _until_ready(page: Page, title: str, go: Callable[[], object]) -> float:
