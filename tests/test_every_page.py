@@ -181,7 +181,7 @@ WIDGETS: dict[str, tuple[str, Any]] = {
 """Kinds of widgets: how to find them, and how to move one."""
 
 
-@pytest.mark.parametrize("title", TITLES)
+@pytest.mark.parametrize("title", ["What-if", "Scaling", "Waste"])
 def test_each_kind_of_widget_moves_and_the_address_keeps_it(
     browser: Browser, app_url: str, title: str
 ) -> None:
@@ -235,7 +235,7 @@ def test_two_people_do_not_see_each_others_changes(browser: Browser, app_url: st
 # The keyboard -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("title", [TITLES[0], "Trust"])
+@pytest.mark.parametrize("title", TITLES[:1])
 def test_the_keyboard_reaches_and_moves_what_the_mouse_does(
     browser: Browser, app_url: str, title: str
 ) -> None:

@@ -18,8 +18,8 @@ from cpi_model import links
 from cpi_model.links import Named
 from cpi_model.scenario import FIELDS, Scenario, shown_as
 
-ECHO_S = 60.0
-"""Longest time that a browser takes to draw what it was sent, on a machine that is very busy."""
+ECHO_S = 5.0
+"""Longest time that a browser takes to draw what it was sent."""
 
 
 def current() -> Scenario:
