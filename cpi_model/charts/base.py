@@ -103,6 +103,11 @@ def axis(palette: Palette, **more: Any) -> dict[str, Any]:
     }
 
 
+def cut(text: str, longest: int) -> str:
+    """A text that is not longer than there is room for."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
 COARSE = ((1, 2, 5), (1, 3), (1,))
 FINE = (
     (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9), (1, 1.5, 2, 3, 5, 7), *COARSE,

@@ -118,7 +118,7 @@ def _hover(point: Compared, names: Mapping[str, str]) -> str:
         point.scenario.replace("-", " "),
         f"measured {measured_text(point.measure, point.measured)}, "
         f"estimated {measured_text(point.measure, point.predicted)}",
-        _short(point.source or point.id, 60),
+        base.cut(point.source or point.id, 60),
     ]
     return "<br>".join(escape(text) for text in texts)
 
@@ -132,10 +132,6 @@ def measured_text(measure: str, value: float) -> str:
     if measure == "throughput":
         return f"{large(value)}/s"
     return f"${large(value)}" if measure == "cost" else duration(value)
-
-
-def _short(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def errors_by_group(
@@ -174,7 +170,7 @@ def errors_by_group(
         ),
         yaxis=base.axis(
             palette, range=[-0.6, len(shown) - 0.4], tickvals=places,
-            ticktext=[escape(_short(names.get(each.group, each.group), LONGEST_NAME))
+            ticktext=[escape(base.cut(names.get(each.group, each.group), LONGEST_NAME))
                       for each in shown],
             showgrid=False, showline=False,
         ),

@@ -55,7 +55,7 @@ def describe_waste(found: Bridge, scenario: Scenario) -> str:
 def short(name: str) -> str:
     """A name of somebody's table, to stand beside a bar: nothing in it is markup."""
     text = "".join(c if c.isprintable() else " " for c in name) or "(none)"
-    return escape(text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…")
+    return escape(base.cut(text, LONGEST_NAME))
 
 
 def fleet(

@@ -36,7 +36,8 @@ def waterfall(
         bases.append(level)
         level += change
     bases.append(0.0)
-    names = [escape(_short(name)) for name in (start[0], *(name for name, _ in changes), end[0])]
+    short = [base.cut(name, LONGEST_NAME) for name, _ in (start, *changes, end)]
+    names = [escape(name) for name in short]
     values = [start[1], *(change for _, change in changes), end[1]]
     high = 1.32 * max(low + max(value, 0.0) for low, value in zip(bases, values, strict=True))
     places = list(range(len(names) - 1, -1, -1))
@@ -66,7 +67,7 @@ def waterfall(
         )
     ]  # fmt: skip
     ticks = base.steps(high, 4)
-    longest = max(len(_short(name)) for name, _ in (start, *changes, end))
+    longest = max(map(len, short))
     layout = base.layout(
         palette,
         height=ROW * len(names) + 56,
@@ -81,10 +82,6 @@ def waterfall(
         ),
     )  # fmt: skip
     return {"data": [bars, base.words(ends)], "layout": layout}
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def steps(

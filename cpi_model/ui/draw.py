@@ -29,6 +29,8 @@ def palette() -> charts.Palette:
     return charts.DARK if theme == "dark" else charts.LIGHT
 
 
+ROW_HEIGHT = 33
+"""Of a table. [px]"""
 PICTURES = {"png": "PNG", "svg": "SVG"}
 """Formats in which the browser saves a chart."""
 
@@ -89,6 +91,11 @@ def sentences(heading: str, lines: list[str]) -> None:
         st.markdown(f":material/warning: **{heading}**")
         for line in lines:
             st.text(line)
+
+
+def table_height(rows: int, most: int | None = None) -> int:
+    """Height of a table that shows so many rows, or the most that are shown at once. [px]"""
+    return ROW_HEIGHT * (min(rows, most or rows) + 1) + 3
 
 
 def download(label: str, frame: pd.DataFrame, name: str) -> None:

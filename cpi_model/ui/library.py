@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from cpi_model.library import Library, Revision
     from cpi_model.studies.repricing import Repriced
 
-ROW_HEIGHT = 33
 MOST_ROWS_SHOWN = 8
 FORM = ("library_name", "library_tags", "library_why", "library_who")
 TEXTS: dict[str, Callable[[float, Scenario], str]] = {
@@ -240,7 +239,7 @@ def _overview(listed: list[Revision], scenario: Scenario, chosen: int) -> None:
     st.session_state["library_table"] = {"selection": {"rows": [chosen]}}
     st.dataframe(
         frame, hide_index=True, key="library_table", on_select=_clicked,
-        selection_mode="single-row", height=ROW_HEIGHT * (min(len(frame), MOST_ROWS_SHOWN) + 1) + 3,
+        selection_mode="single-row", height=draw.table_height(len(frame), MOST_ROWS_SHOWN),
         alt="Saved scenarios with their cost then and today",
     )  # fmt: skip
 
@@ -322,7 +321,7 @@ def _moved(found: Repriced, scenario: Scenario) -> None:
     if rows:
         frame = pd.DataFrame(rows)
         st.dataframe(
-            frame, hide_index=True, key="library_moved", height=ROW_HEIGHT * (len(frame) + 1) + 3,
+            frame, hide_index=True, key="library_moved", height=draw.table_height(len(frame)),
             alt="Figures then and today",
         )  # fmt: skip
         draw.download("Table as CSV", frame, "then-and-today.csv")

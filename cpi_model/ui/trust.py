@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 GROUPINGS = {"model_class": "Class", "hardware": "Hardware", "engine": "Engine"}
 REPORTS = "vllm bench serve, AIPerf, GenAI-Perf or guidellm"
-ROW_HEIGHT = 33
-"""Of a table. [px]"""
 MOST_ROWS_SHOWN = 12
 MOST_REASONS = 6
 MOST_FILES = 40
@@ -133,7 +131,7 @@ def measured_runs(scenario: Scenario) -> None:
         table = _error_table(by, measure)
         st.dataframe(
             table, hide_index=True, key="trust_table",
-            height=ROW_HEIGHT * (min(len(table), MOST_ROWS_SHOWN) + 1) + 3,
+            height=draw.table_height(len(table), MOST_ROWS_SHOWN),
             column_config={
                 "Group": st.column_config.TextColumn(
                     GROUPINGS[by], pinned=True, width=190 if by == "hardware" else 120
